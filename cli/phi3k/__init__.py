@@ -1,0 +1,1 @@
+"""The command line of phi3k: parses, calls, prints."""

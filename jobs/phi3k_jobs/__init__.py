@@ -1,0 +1,1 @@
+"""From a recipe to Kubernetes objects, and the cluster they live in."""

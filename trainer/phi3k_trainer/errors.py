@@ -1,0 +1,67 @@
+"""Errors that a user can act on, each with its documented exit code.
+
+Exit codes follow sysexits(3): 64-78 are permanent (running again changes nothing until
+something is mended), 128 and above invite another try, 143 means preempted and saved.
+"""
+
+PREEMPTED_EXIT_CODE = 143
+
+
+class Phi3kError(Exception):
+    """A problem the user can mend. The message says what is wrong, where, and what to do."""
+
+    exit_code = 70
+
+
+class UsageError(Phi3kError):
+    """The command line is wrong (EX_USAGE)."""
+
+    exit_code = 64
+
+
+class DataError(Phi3kError):
+    """The data is wrong: a missing column, no rows, no labels, too many broken pictures (EX_DATAERR)."""
+
+    exit_code = 65
+
+
+class MissingInputError(Phi3kError):
+    """A file, directory, model or checkpoint that was named is not there or not readable (EX_NOINPUT)."""
+
+    exit_code = 66
+
+
+class UnavailableError(Phi3kError):
+    """A service (hub, cluster, tracker) or an optional part of this machine can't be had (EX_UNAVAILABLE)."""
+
+    exit_code = 69
+
+
+class TrainingError(Phi3kError):
+    """Training went wrong in a way that going on can't mend, such as a loss that is not finite (EX_SOFTWARE)."""
+
+    exit_code = 70
+
+
+class OutputError(Phi3kError):
+    """The output can't be created, such as a run directory that belongs to another recipe (EX_CANTCREAT)."""
+
+    exit_code = 73
+
+
+class StorageError(Phi3kError):
+    """Reading or writing failed, such as a full disk (EX_IOERR)."""
+
+    exit_code = 74
+
+
+class PermissionDeniedError(Phi3kError):
+    """Something is forbidden to this user (EX_NOPERM)."""
+
+    exit_code = 77
+
+
+class RecipeError(Phi3kError):
+    """The recipe is wrong, or asks for what cannot fit (EX_CONFIG)."""
+
+    exit_code = 78

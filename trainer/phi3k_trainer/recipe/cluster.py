@@ -1,0 +1,95 @@
+"""Where a run is placed on Kubernetes: the section `cluster`."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from phi3k_trainer.recipe.base import Section
+
+
+class ClaimSection(Section):
+    """A persistent volume claim."""
+
+    claim: str = Field(min_length=1)
+    """Name of the claim."""
+    size: str = "200Gi"
+    """Requested size when it is created."""
+    storage_class: str | None = None
+    """Storage class; null: the cluster's default."""
+    access_modes: tuple[Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"], ...] = Field(
+        default=("ReadWriteMany",), min_length=1, strict=False
+    )
+    """Several nodes need ReadWriteMany."""
+    create: bool = True
+    """Whether submit creates the claim where it is missing; it is never deleted."""
+
+
+class TolerationSection(Section):
+    """A toleration, as in a pod."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = None
+
+
+class ResourcesSection(Section):
+    """CPU and memory of one replica, besides its GPUs."""
+
+    cpu: str = "8"
+    memory: str = "64Gi"
+    shared_memory: str = "16Gi"
+    ephemeral_storage: str = "20Gi"
+
+
+class ClusterSection(Section):
+    """The job's shape and place."""
+
+    kind: Literal["auto", "pytorchjob", "trainjob", "job"] = "auto"
+    """auto takes what the cluster has: pytorchjob, else trainjob, else job."""
+    namespace: str | None = None
+    """Namespace; null: the current context's."""
+    image: str = "ghcr.io/phi3k/phi3k:0.1.0"
+    """The trainer image."""
+    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = Field(default=(), strict=False)
+    gpus: int = Field(default=8, ge=0)
+    """GPUs in all; 0 trains on the CPU."""
+    gpus_per_node: int = Field(default=8, ge=1)
+    """GPUs of one node; gpus must fit or be a multiple of it."""
+    nodes: int | None = Field(default=None, ge=1)
+    """Replicas; null: as many as the GPUs need."""
+    gpu_resource: str = "nvidia.com/gpu"
+    """Extended resource that stands for one GPU."""
+    queue: str | None = None
+    """Kueue local queue."""
+    priority_class: str | None = None
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[TolerationSection, ...] = Field(default=(), strict=False)
+    topology: str | None = None
+    """Node label whose value all replicas shall share, such as a rack's; null: anywhere."""
+    resources: ResourcesSection = ResourcesSection()
+    cache: ClaimSection = ClaimSection(claim="phi3k-cache")
+    """Model and data, read by every run."""
+    runs: ClaimSection = ClaimSection(claim="phi3k-runs")
+    """Run directories and checkpoints."""
+    wandb_secret: str | None = "wandb-api-key"
+    """Secret with key `WANDB_API_KEY`; it may be missing."""
+    hf_secret: str | None = None
+    """Secret with key `HF_TOKEN`."""
+    deadline: str | None = Field(default=None, pattern=r"^[1-9][0-9]*[smhd]$")
+    """Longest run, such as 12h."""
+    retries: int = Field(default=3, ge=0)
+    """Times a replica that failed in a way worth another try is started again."""
+    keep_finished: str = Field(default="7d", pattern=r"^[1-9][0-9]*[smhd]$")
+    """How long the finished job stays listed."""
+    grace: str = Field(default="5m", pattern=r"^[1-9][0-9]*[smhd]$")
+    """Time between SIGTERM and SIGKILL: one step plus one save must fit."""
+    network_policy: bool = True
+    """Whether egress is limited to DNS, the peers, W&B and the hub."""
+    pod_monitor: bool = False
+    disruption_budget: bool = False
+    log_format: Literal["text", "json"] = "text"
+    env: dict[str, str] = Field(default_factory=dict)
+    """More environment variables of the trainer."""

@@ -1,0 +1,98 @@
+"""Where rows and pictures come from: the section `data`."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from phi3k_trainer.recipe.base import Section
+
+
+class FetchSection(Section):
+    """How pictures behind URLs are fetched into the content-addressed store."""
+
+    concurrency: int = Field(default=16, ge=1, le=256)
+    """Downloads under way at once."""
+    timeout_seconds: float = Field(default=20.0, gt=0)
+    """Longest wait for a connection or for the next bytes; a whole download may take five times as long."""
+    attempts: int = Field(default=4, ge=1)
+    """Tries a picture, with exponential back-off and jitter in between."""
+    max_bytes: int = Field(default=20_000_000, ge=1)
+    """A longer body is cut off and counted as a failure."""
+    max_redirects: int = Field(default=5, ge=0)
+    """A longer chain of redirects is a failure."""
+    private_addresses: bool = False
+    """Whether URLs may lead to loopback, link-local and private addresses."""
+
+
+class SampleSection(Section):
+    """The size of the rendered sample catalogue (source `sample`)."""
+
+    rows: int = Field(default=3000, ge=1)
+    """Rows of the catalogue."""
+    seed: int = 0
+    """The same seed gives the same catalogue, byte for byte."""
+    image_size: int = Field(default=336, ge=32, le=4096)
+    """Edge of the rendered pictures in pixels."""
+    price_factor: float = Field(default=1.0, gt=0)
+    """Multiplies every price: a changed catalogue to tune on in a second stage."""
+    kinds: Literal["basic", "extended"] = "basic"
+    """`extended` adds two garment kinds that `basic` has not."""
+
+
+class DataSection(Section):
+    """Rows, their pictures, and the conversation made from them."""
+
+    source: Literal["dbq", "hf", "jsonl", "csv", "parquet", "imagefolder", "llava", "sample"]
+    """What kind of data set `path` is."""
+    path: str | None = None
+    """Hub id, file or directory; the source `sample` needs none (null keeps it in the run's cache)."""
+    revision: str | None = None
+    """Commit of a hub data set."""
+    split: str = "train"
+    """Split of a hub data set."""
+    image: str | tuple[str, ...] | None = Field(default="image", strict=False)
+    """Column (or columns, in order) with a picture: bytes, a path, a URL or an image feature; null for text only."""
+    image_root: str | None = None
+    """Directory that relative picture paths start from; null: the directory of `path`."""
+    key: str | None = None
+    """Column that identifies a row across versions of the data; null hashes the row's content."""
+    prompt: str = "What is shown in this image?"
+    """What the user says: a template over the columns. Pictures come first unless it says `<|image_1|>` itself."""
+    answer: str | None = None
+    """What the assistant shall say: a template over the columns such as `Product: {title}`. Not for `llava`."""
+    system: str | None = None
+    """What the system says first, if anything."""
+    eval_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Share of rows held out by a stable hash of their key."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """At most this many rows (those with the smallest key hash)."""
+    max_tokens: int = Field(default=8192, ge=16)
+    """A longer sample is an error of that row: it goes to quarantine."""
+    max_pixels: int = Field(default=89_000_000, ge=1)
+    """A picture with more pixels is not decoded: it goes to quarantine."""
+    error_budget: float = Field(default=0.05, ge=0, le=1)
+    """Share of rows that may end in quarantine before the run stops."""
+    cache: str = "~/.cache/phi3k"
+    """Directory of the content-addressed store and prepared data, shared by runs."""
+    fetch: FetchSection = FetchSection()
+    """How pictures behind URLs are fetched."""
+    sample: SampleSection = SampleSection()
+    """The catalogue of source `sample`."""
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> Self:
+        if self.source != "sample" and not self.path:
+            raise ValueError(f"source '{self.source}' needs data.path")
+        if self.source == "llava":
+            if self.answer is not None:
+                raise ValueError("source 'llava' brings its own answers: remove data.answer")
+        elif not self.answer:
+            raise ValueError(f"source '{self.source}' needs data.answer, a template such as 'Product: {{title}}'")
+        return self
+
+    @property
+    def image_columns(self) -> tuple[str, ...]:
+        """The picture columns in order, possibly none."""
+        if self.image is None:
+            return ()
+        return (self.image,) if isinstance(self.image, str) else self.image

@@ -1,0 +1,28 @@
+"""The recipe: one typed document that says everything about a run."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.recipe.cluster import ClusterSection
+from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.recipe.model import ModelSection, TuningSection
+from phi3k_trainer.recipe.training import CheckpointSection, EvaluationSection, TrackingSection, TrainingSection
+
+
+class Recipe(Section):
+    """Everything about a run, from the model to its place on a cluster."""
+
+    apiVersion: Literal["phi3k/v1"]
+    """Version of this format."""
+    name: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+    """Name of the run: a DNS label of at most 40 characters."""
+    model: ModelSection
+    data: DataSection
+    tuning: TuningSection = TuningSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+    tracking: TrackingSection = TrackingSection()
+    cluster: ClusterSection = ClusterSection()
