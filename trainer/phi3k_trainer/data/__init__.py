@@ -1,0 +1,1 @@
+"""Rows, their pictures, and the order in which training sees them."""

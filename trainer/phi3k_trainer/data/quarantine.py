@@ -1,0 +1,64 @@
+"""Rows that can't be trained on: why, how many, and when they are too many."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from phi3k_trainer.data.store import write_atomically
+from phi3k_trainer.errors import DataError
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One row that was set aside."""
+
+    key: str
+    """The row's key, or its place in the file where it has none."""
+    reason: str
+    """A short name to count by, such as `missing_value` or `http_404`."""
+    detail: str
+    """What exactly was wrong, for a person."""
+    transient: bool = False
+    """Whether the next run may have more luck (a time-out), as opposed to a fact (a 404)."""
+
+
+@dataclass(frozen=True)
+class QuarantineReport:
+    """The rows set aside out of those considered, and the file that lists them."""
+
+    rejections: tuple[Rejection, ...]
+    considered: int
+    """Rows looked at, good and bad, after `max_rows` and without repeated rows."""
+    path: Path
+    """JSON lines, one rejection each."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Rejections by reason, the most frequent first."""
+        return dict(Counter(rejection.reason for rejection in self.rejections).most_common())
+
+    def extended(self, rejections: Iterable[Rejection]) -> "QuarantineReport":
+        """This report with more rejections (such as samples that are too long); the file is written anew."""
+        return write_quarantine((*self.rejections, *rejections), self.considered, self.path)
+
+    def check_budget(self, error_budget: float) -> None:
+        """Raise a DataError when more than the share `error_budget` of the rows was set aside."""
+        allowed = error_budget * self.considered
+        if len(self.rejections) <= allowed:
+            return
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.counts.items())
+        raise DataError(
+            f"{len(self.rejections)} of {self.considered} rows can't be used ({reasons}), more than data.error_budget "
+            f"{error_budget:g} allows ({int(allowed)}). Each is listed in {self.path}. "
+            "Mend the rows, or raise data.error_budget to train without them."
+        )
+
+
+def write_quarantine(rejections: Iterable[Rejection], considered: int, path: Path) -> QuarantineReport:
+    """Write one JSON line a rejection to `path`, replacing the file in one step."""
+    report = QuarantineReport(tuple(rejections), considered, path)
+    lines = (json.dumps(asdict(rejection), ensure_ascii=False) + "\n" for rejection in report.rejections)
+    write_atomically(path, "".join(lines).encode())
+    return report
