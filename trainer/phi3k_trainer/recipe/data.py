@@ -1,8 +1,8 @@
 """Where rows and pictures come from: the section `data`."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from phi3k_trainer.recipe.base import Section
 
@@ -50,7 +50,7 @@ class DataSection(Section):
     """Commit of a hub data set."""
     split: str = "train"
     """Split of a hub data set."""
-    image: str | tuple[str, ...] | None = Field(default="image", strict=False)
+    image: str | Annotated[tuple[str, ...], Strict(False)] | None = "image"
     """Column (or columns, in order) with a picture: bytes, a path, a URL or an image feature; null for text only."""
     image_root: str | None = None
     """Directory that relative picture paths start from; null: the directory of `path`."""

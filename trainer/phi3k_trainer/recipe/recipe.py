@@ -14,7 +14,7 @@ from phi3k_trainer.recipe.training import CheckpointSection, EvaluationSection, 
 class Recipe(Section):
     """Everything about a run, from the model to its place on a cluster."""
 
-    apiVersion: Literal["phi3k/v1"]
+    apiVersion: Literal["phi3k/v1"]  # noqa: N815 - spelled as in Kubernetes
     """Version of this format."""
     name: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
     """Name of the run: a DNS label of at most 40 characters."""

@@ -21,11 +21,11 @@ class TrainingSection(Section):
     learning_rate: float = Field(default=2e-4, gt=0)
     """Peak learning rate of the language model or its adapters."""
     vision_learning_rate: float | None = Field(default=None, gt=0)
-    """Peak learning rate of the CLIP tower; null: a tenth of learning_rate when the tower is trained in full, else the same."""
+    """Peak learning rate of the CLIP tower; null: learning_rate, or a tenth of it when the tower is trained in full."""
     projector_learning_rate: float | None = Field(default=None, gt=0)
     """Peak learning rate of the projector; null: learning_rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up, down to min_learning_rate_fraction of the peak (constant: none)."""
+    """Course of the learning rate after the warm-up, down to min_learning_rate_fraction of the peak."""
     min_learning_rate_fraction: float = Field(default=0.0, ge=0, le=1)
     """Where cosine and linear end, as a share of the peak."""
     warmup_fraction: float = Field(default=0.03, ge=0, le=1)
@@ -70,7 +70,7 @@ class EvaluationSection(Section):
     blind: bool = True
     """Whether the last evaluation runs again with the pictures shuffled between rows."""
     categories: tuple[str, ...] = Field(default=(), strict=False)
-    """Answer fields that are categories: they get an accuracy and a majority baseline. Numbers and text are told by their values."""
+    """Answer fields that are categories (accuracy, majority baseline); numbers and text are told by their values."""
 
 
 class CheckpointSection(Section):
