@@ -28,19 +28,28 @@ class TolerationSection(Section):
     """A toleration, as in a pod."""
 
     key: str | None = None
+    """Taint key; null with Exists: every taint."""
     operator: Literal["Exists", "Equal"] = "Exists"
+    """How the taint is compared."""
     value: str | None = None
+    """Taint value, for Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Taint effect; null: all of them."""
     toleration_seconds: int | None = None
+    """How long a NoExecute taint is borne; null: for ever."""
 
 
 class ResourcesSection(Section):
     """CPU and memory of one replica, besides its GPUs."""
 
     cpu: str = "8"
+    """CPUs, as a Kubernetes quantity."""
     memory: str = "64Gi"
+    """Memory, as a Kubernetes quantity."""
     shared_memory: str = "16Gi"
+    """Size of /dev/shm: NCCL and data loading use it."""
     ephemeral_storage: str = "20Gi"
+    """Local disk of the container."""
 
 
 class ClusterSection(Section):
@@ -53,7 +62,9 @@ class ClusterSection(Section):
     image: str = "ghcr.io/phi3k/phi3k:0.1.0"
     """The trainer image."""
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    """When the image is pulled."""
     image_pull_secrets: tuple[str, ...] = Field(default=(), strict=False)
+    """Secrets with registry credentials."""
     gpus: int = Field(default=8, ge=0)
     """GPUs in all; 0 trains on the CPU."""
     gpus_per_node: int = Field(default=8, ge=1)
@@ -65,11 +76,15 @@ class ClusterSection(Section):
     queue: str | None = None
     """Kueue local queue."""
     priority_class: str | None = None
+    """Priority class of the pods."""
     node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels a node must have."""
     tolerations: tuple[TolerationSection, ...] = Field(default=(), strict=False)
+    """Taints the pods bear."""
     topology: str | None = None
     """Node label whose value all replicas shall share, such as a rack's; null: anywhere."""
     resources: ResourcesSection = ResourcesSection()
+    """CPU, memory and disk of one replica."""
     cache: ClaimSection = ClaimSection(claim="phi3k-cache")
     """Model and data, read by every run."""
     runs: ClaimSection = ClaimSection(claim="phi3k-runs")
@@ -89,7 +104,10 @@ class ClusterSection(Section):
     network_policy: bool = True
     """Whether egress is limited to DNS, the peers, W&B and the hub."""
     pod_monitor: bool = False
+    """Whether a PodMonitor (Prometheus operator) is made."""
     disruption_budget: bool = False
+    """Whether a PodDisruptionBudget holds off voluntary evictions."""
     log_format: Literal["text", "json"] = "text"
+    """Form of the log lines."""
     env: dict[str, str] = Field(default_factory=dict)
     """More environment variables of the trainer."""

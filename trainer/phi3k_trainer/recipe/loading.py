@@ -14,7 +14,7 @@ from phi3k_trainer.errors import MissingInputError, RecipeError
 from phi3k_trainer.recipe.overrides import OverrideError, parse_override, set_value
 from phi3k_trainer.recipe.problems import explain, place
 from phi3k_trainer.recipe.recipe import Recipe
-from phi3k_trainer.recipe.yaml_reader import CORE_SCALARS, Document, KeyPath, read_yaml
+from phi3k_trainer.recipe.yaml_reader import CORE_SCALARS, STRING, Document, KeyPath, read_yaml
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -106,6 +106,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Text with line breaks goes in double quotes: PyYAML folds the rarer ones (x85, u2028) in any other style."""
+    return dumper.represent_scalar(STRING, text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
 for _tag, _pattern, _first in CORE_SCALARS:
     _Dumper.add_implicit_resolver(_tag, _pattern, _first)
 

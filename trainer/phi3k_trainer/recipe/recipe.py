@@ -19,10 +19,18 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
     """Name of the run: a DNS label of at most 40 characters."""
     model: ModelSection
+    """Which model is tuned."""
     data: DataSection
+    """Rows, pictures and the conversation made from them."""
     tuning: TuningSection = TuningSection()
+    """Which weights learn, and how."""
     training: TrainingSection = TrainingSection()
+    """Steps, batches, learning rates and the policies around them."""
     evaluation: EvaluationSection = EvaluationSection()
+    """What is measured on held-out rows, and when."""
     checkpoint: CheckpointSection = CheckpointSection()
+    """What is kept, and how often."""
     tracking: TrackingSection = TrackingSection()
+    """Where the numbers go."""
     cluster: ClusterSection = ClusterSection()
+    """Place and shape on Kubernetes."""

@@ -105,6 +105,6 @@ class TrackingSection(Section):
     """Where the numbers of a run go besides metrics.jsonl and report.html."""
 
     wandb: WandbSection = WandbSection()
-    """Weights & Biases."""
+    """Server, project and mode of Weights & Biases."""
     every_steps: int = Field(default=1, ge=1)
     """Steps between two logged points."""
