@@ -24,6 +24,20 @@ class ClaimSection(Section):
     """Whether submit creates the claim where it is missing; it is never deleted."""
 
 
+class CacheClaimSection(ClaimSection):
+    """The claim of models and data, read by every run."""
+
+    claim: str = Field(default="phi3k-cache", min_length=1)
+    """Name of the claim."""
+
+
+class RunsClaimSection(ClaimSection):
+    """The claim of run directories and checkpoints."""
+
+    claim: str = Field(default="phi3k-runs", min_length=1)
+    """Name of the claim."""
+
+
 class TolerationSection(Section):
     """A toleration, as in a pod."""
 
@@ -85,9 +99,9 @@ class ClusterSection(Section):
     """Node label whose value all replicas shall share, such as a rack's; null: anywhere."""
     resources: ResourcesSection = ResourcesSection()
     """CPU, memory and disk of one replica."""
-    cache: ClaimSection = ClaimSection(claim="phi3k-cache")
+    cache: CacheClaimSection = CacheClaimSection()
     """Model and data, read by every run."""
-    runs: ClaimSection = ClaimSection(claim="phi3k-runs")
+    runs: RunsClaimSection = RunsClaimSection()
     """Run directories and checkpoints."""
     wandb_secret: str | None = "wandb-api-key"
     """Secret with key `WANDB_API_KEY`; it may be missing."""

@@ -1,0 +1,69 @@
+"""A run as an Indexed Job (batch/v1): no operator needed."""
+
+from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_container
+from phi3k_jobs.pytorchjob import job_labels
+from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
+from phi3k_jobs.support import RENDEZVOUS_PORT, config_map_name
+from phi3k_trainer.recipe import Recipe
+
+# sysexits(3): what running again can't mend.
+PERMANENT_EXIT_CODES = list(range(64, 79))
+INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+
+
+def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
+    """Return the Indexed Job: one index a node, which meet at index 0 through the headless Service."""
+    nodes = num_nodes(recipe.cluster)
+    container = trainer_container(recipe, "trainer", environment(recipe, wandb_run_id) + rendezvous(recipe, nodes))
+    template = {
+        "metadata": pod_metadata(recipe, wandb_run_id),
+        "spec": {
+            **pod_spec(recipe, config_map_name(recipe), container),
+            "restartPolicy": "Never",
+            "subdomain": recipe.name,
+        },
+    }
+    spec: Manifest = {
+        "completionMode": "Indexed",
+        "completions": nodes,
+        "parallelism": nodes,
+        # One replica's failure makes its peers fail with it, and each counts.
+        "backoffLimit": recipe.cluster.retries * nodes,
+        "ttlSecondsAfterFinished": seconds(recipe.cluster.keep_finished),
+        "podFailurePolicy": pod_failure_policy(),
+        "template": template,
+    }
+    if recipe.cluster.deadline:
+        spec["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": recipe.name, "labels": job_labels(recipe)},
+        "spec": spec,
+    }
+
+
+def pod_failure_policy() -> Manifest:
+    """Return the rules: an evicted pod costs no retry, a permanent error fails the job at once."""
+    return {
+        "rules": [
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": "trainer", "operator": "In", "values": PERMANENT_EXIT_CODES},
+            },
+        ]
+    }
+
+
+def rendezvous(recipe: Recipe, nodes: int) -> list[Manifest]:
+    """Return what the operators would set: torchrun reads PET_* for its options."""
+    plain = {
+        "PET_NNODES": str(nodes),
+        "PET_NPROC_PER_NODE": str(processes_per_replica(recipe.cluster)),
+        "PET_MASTER_ADDR": f"{recipe.name}-0.{recipe.name}",
+        "PET_MASTER_PORT": str(RENDEZVOUS_PORT),
+    }
+    index = {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": INDEX_ANNOTATION}}}
+    return [{"name": name, "value": value} for name, value in plain.items()] + [index]

@@ -1,0 +1,182 @@
+"""The trainer's pod: one container that needs no root, no token and no writable root filesystem."""
+
+from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.names import WANDB_ANNOTATION, labels
+from phi3k_jobs.shape import gpus_per_replica, seconds
+from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
+
+CACHE, RUNS, RECIPES, SCRATCH = "/cache", "/runs", "/etc/phi3k", "/tmp"
+USER_ID = 10001
+ENTRYPOINT = ["/opt/phi3k/bin/python", "-m", "phi3k_trainer.training.entrypoint"]
+ARGUMENTS = [
+    f"{RECIPES}/recipe.yaml",
+    "--set",
+    f"checkpoint.directory={RUNS}",
+    "--set",
+    f"data.cache={CACHE}/phi3k",
+]
+# Kubernetes kills what still runs after the grace period: torchrun has to give up, and say so, before.
+SHUTDOWN_MARGIN_SECONDS = 30
+
+
+def pod_metadata(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
+    """Return labels and annotations of the trainer's pods."""
+    metadata: Manifest = {"labels": labels(recipe, "trainer")}
+    if wandb_run_id:
+        metadata["annotations"] = {WANDB_ANNOTATION: wandb_run_id}
+    return metadata
+
+
+def pod_spec(recipe: Recipe, config_map: str, container: Manifest) -> Manifest:
+    """Return the pod's spec around `container`."""
+    cluster = recipe.cluster
+    spec: Manifest = {
+        "serviceAccountName": recipe.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security_context(),
+        "terminationGracePeriodSeconds": seconds(cluster.grace),
+        "containers": [container],
+        "volumes": volumes(cluster, config_map),
+    }
+    spec.update(placement(recipe))
+    return spec
+
+
+def placement(recipe: Recipe) -> Manifest:
+    """Return what of the pod's spec decides where it runs, without the empty parts."""
+    cluster = recipe.cluster
+    spec: Manifest = {}
+    if cluster.node_selector:
+        spec["nodeSelector"] = dict(cluster.node_selector)
+    if tolerations := [toleration(entry) for entry in cluster.tolerations]:
+        spec["tolerations"] = tolerations
+    if cluster.topology:
+        term = {"labelSelector": {"matchLabels": {"phi3k/run": recipe.name}}, "topologyKey": cluster.topology}
+        spec["affinity"] = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    if cluster.priority_class:
+        spec["priorityClassName"] = cluster.priority_class
+    if cluster.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in cluster.image_pull_secrets]
+    return spec
+
+
+def toleration(section: TolerationSection) -> Manifest:
+    """Return a pod's toleration."""
+    fields = {
+        "key": section.key,
+        "operator": section.operator,
+        "value": section.value,
+        "effect": section.effect,
+        "tolerationSeconds": section.toleration_seconds,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def pod_security_context() -> Manifest:
+    """Return what the policy `restricted` asks of the pod."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "fsGroup": USER_ID,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security_context() -> Manifest:
+    """Return what the policy `restricted` asks of a container, and a read-only root filesystem."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) -> Manifest:
+    """Return the trainer's container, named `name` as the job's kind wants it."""
+    return {
+        "name": name,
+        "image": recipe.cluster.image,
+        "imagePullPolicy": recipe.cluster.image_pull_policy,
+        "command": list(ENTRYPOINT),
+        "args": list(ARGUMENTS),
+        "env": environment,
+        "resources": resources(recipe.cluster),
+        "securityContext": container_security_context(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": volume_mounts(),
+    }
+
+
+def resources(cluster: ClusterSection) -> Manifest:
+    """Return requests and limits: memory and GPUs are both, CPU is only requested so that idle cores are used."""
+    section = cluster.resources
+    held = {"memory": section.memory, "ephemeral-storage": section.ephemeral_storage}
+    if gpus := gpus_per_replica(cluster):
+        held[cluster.gpu_resource] = str(gpus)
+    return {"requests": {"cpu": section.cpu, **held}, "limits": held}
+
+
+def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
+    """Return the trainer's environment: every writable path on a volume, secrets by reference."""
+    cluster = recipe.cluster
+    plain = {
+        "HOME": SCRATCH,
+        "TMPDIR": SCRATCH,
+        "USER": "phi3k",
+        "XDG_CACHE_HOME": f"{SCRATCH}/.cache",
+        "HF_HOME": f"{CACHE}/huggingface",
+        "TRITON_CACHE_DIR": f"{SCRATCH}/triton",
+        "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH}/inductor",
+        "CUDA_CACHE_PATH": f"{SCRATCH}/cuda",
+        "MPLCONFIGDIR": f"{SCRATCH}/matplotlib",
+        "WANDB_CACHE_DIR": f"{SCRATCH}/wandb/cache",
+        "WANDB_DATA_DIR": f"{SCRATCH}/wandb/data",
+        "WANDB_CONFIG_DIR": f"{SCRATCH}/wandb/config",
+        "WANDB_ARTIFACT_DIR": f"{SCRATCH}/wandb/artifacts",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, seconds(cluster.grace) - SHUTDOWN_MARGIN_SECONDS)),
+        "PHI3K_LOG_FORMAT": cluster.log_format,
+    }
+    if cluster.deadline:
+        plain["PHI3K_DEADLINE_SECONDS"] = str(seconds(cluster.deadline))
+    if wandb_run_id:
+        plain["WANDB_RUN_ID"] = wandb_run_id
+    plain.update(cluster.env)
+    entries: list[Manifest] = [{"name": name, "value": value} for name, value in plain.items()]
+    if cluster.wandb_secret:
+        entries.append(_from_secret("WANDB_API_KEY", cluster.wandb_secret, optional=True))
+    if cluster.hf_secret:
+        entries.append(_from_secret("HF_TOKEN", cluster.hf_secret, optional=False))
+    return entries
+
+
+def _from_secret(name: str, secret: str, *, optional: bool) -> Manifest:
+    reference: Manifest = {"name": secret, "key": name}
+    if optional:
+        reference["optional"] = True
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
+
+
+def volumes(cluster: ClusterSection, config_map: str) -> list[Manifest]:
+    """Return the pod's volumes: the recipe, the two claims, scratch space and shared memory."""
+    return [
+        {"name": "recipe", "configMap": {"name": config_map}},
+        {"name": "cache", "persistentVolumeClaim": {"claimName": cluster.cache.claim}},
+        {"name": "runs", "persistentVolumeClaim": {"claimName": cluster.runs.claim}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": cluster.resources.ephemeral_storage}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.resources.shared_memory}},
+    ]
+
+
+def volume_mounts() -> list[Manifest]:
+    """Return where the container sees the volumes."""
+    return [
+        {"name": "recipe", "mountPath": RECIPES, "readOnly": True},
+        {"name": "cache", "mountPath": CACHE},
+        {"name": "runs", "mountPath": RUNS},
+        {"name": "scratch", "mountPath": SCRATCH},
+        {"name": "shm", "mountPath": "/dev/shm"},
+    ]

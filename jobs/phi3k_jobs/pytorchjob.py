@@ -1,0 +1,68 @@
+"""A run as a PyTorchJob (kubeflow.org/v1, training-operator 1.9)."""
+
+from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.names import labels
+from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_container
+from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
+from phi3k_jobs.support import config_map_name
+from phi3k_trainer.recipe import Recipe
+
+
+def pytorchjob(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
+    """Return the PyTorchJob: a Master alone on one node, elastic Workers on several.
+
+    A Master besides Workers makes the operator inject an init container that a `restricted` namespace refuses, so
+    several nodes have Workers only, which meet through c10d on the first of them.
+    """
+    nodes = num_nodes(recipe.cluster)
+    template = {
+        "metadata": pod_metadata(recipe, wandb_run_id),
+        "spec": pod_spec(
+            recipe,
+            config_map_name(recipe),
+            trainer_container(recipe, "pytorch", environment(recipe, wandb_run_id)),
+        ),
+    }
+    # ExitCode: our permanent errors (64-78) fail the job at once, 143 and signals recreate the pod.
+    replica = {"replicas": nodes, "restartPolicy": "ExitCode", "template": template}
+    spec: Manifest = {
+        "nprocPerNode": str(processes_per_replica(recipe.cluster)),
+        "runPolicy": run_policy(recipe, nodes),
+        "pytorchReplicaSpecs": {"Master" if nodes == 1 else "Worker": replica},
+    }
+    if nodes > 1:
+        spec["elasticPolicy"] = {
+            "rdzvBackend": "c10d",
+            "rdzvId": recipe.name,
+            "minReplicas": nodes,
+            "maxReplicas": nodes,
+            "maxRestarts": recipe.cluster.retries,
+        }
+    return {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": {"name": recipe.name, "labels": job_labels(recipe)},
+        "spec": spec,
+    }
+
+
+def run_policy(recipe: Recipe, nodes: int) -> Manifest:
+    """Return what becomes of the job: a failed one gives its GPUs back, a finished one goes after a while."""
+    policy: Manifest = {
+        "cleanPodPolicy": "Running",
+        "ttlSecondsAfterFinished": seconds(recipe.cluster.keep_finished),
+        "backoffLimit": recipe.cluster.retries,
+    }
+    if recipe.cluster.deadline:
+        policy["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)
+    if nodes > 1:
+        policy["schedulingPolicy"] = {"minAvailable": nodes}
+    return policy
+
+
+def job_labels(recipe: Recipe) -> dict[str, str]:
+    """Return the labels of the job itself: the run's, and Kueue's where the run has a queue."""
+    own = labels(recipe, "job")
+    if recipe.cluster.queue:
+        own["kueue.x-k8s.io/queue-name"] = recipe.cluster.queue
+    return own

@@ -1,0 +1,85 @@
+"""From a recipe to every object of its run. No cluster is asked: the same recipe gives the same bytes."""
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+import yaml
+
+from phi3k_jobs import support
+from phi3k_jobs.job import job
+from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.names import RECIPE_ANNOTATION, WANDB_ANNOTATION
+from phi3k_jobs.pytorchjob import pytorchjob
+from phi3k_jobs.trainjob import NEWEST_OVERRIDES, Overrides, trainjob
+from phi3k_trainer.recipe import Recipe, recipe_sha256
+
+Kind = Literal["pytorchjob", "trainjob", "job"]
+DEFAULT_KIND: Kind = "pytorchjob"
+
+
+def kind_of(recipe: Recipe) -> Kind:
+    """Return the recipe's kind; without a cluster to look at, `auto` is what most clusters run."""
+    return DEFAULT_KIND if recipe.cluster.kind == "auto" else recipe.cluster.kind
+
+
+def objects(
+    recipe: Recipe,
+    *,
+    kind: Kind | None = None,
+    wandb_run_id: str | None = None,
+    overrides: Overrides = NEWEST_OVERRIDES,
+) -> list[Manifest]:
+    """Return the run's objects in the order they are applied: what the job needs, then the job.
+
+    Raises:
+        RecipeError: the recipe asks for what its kind, GPUs or claims can't give.
+    """
+    chosen = kind or kind_of(recipe)
+    rendered = [*support.claims(recipe), support.config_map(recipe), support.service_account(recipe)]
+    if recipe.cluster.network_policy:
+        rendered.append(support.network_policy(recipe))
+    if recipe.cluster.disruption_budget:
+        rendered.append(support.disruption_budget(recipe))
+    if chosen == "job":
+        rendered += [support.headless_service(recipe), job(recipe, wandb_run_id)]
+    elif chosen == "trainjob":
+        rendered.append(trainjob(recipe, wandb_run_id, overrides))
+    else:
+        rendered.append(pytorchjob(recipe, wandb_run_id))
+    rendered[-1]["metadata"]["annotations"] = _annotations(recipe, wandb_run_id)
+    if recipe.cluster.namespace:
+        for entry in rendered:
+            entry["metadata"]["namespace"] = recipe.cluster.namespace
+    return rendered
+
+
+def _annotations(recipe: Recipe, wandb_run_id: str | None) -> dict[str, str]:
+    annotations = {RECIPE_ANNOTATION: recipe_sha256(recipe)}
+    if wandb_run_id:
+        annotations[WANDB_ANNOTATION] = wandb_run_id
+    return annotations
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks and never uses aliases, so that people can read what is applied."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(rendered: Sequence[Manifest]) -> str:
+    """Return the objects as a YAML stream."""
+    return yaml.dump_all(rendered, Dumper=_Dumper, sort_keys=False, width=1_000_000, explicit_start=True)
+
+
+def to_json(rendered: Sequence[Manifest]) -> str:
+    """Return the objects as one JSON List, which kubectl applies as well."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(rendered)}, indent=2) + "\n"

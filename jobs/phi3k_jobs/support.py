@@ -1,0 +1,105 @@
+"""The objects around a job: the recipe, claims, the account, who may talk to whom. Pure functions of the recipe."""
+
+import hashlib
+
+from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.names import labels, selector
+from phi3k_jobs.shape import num_nodes
+from phi3k_trainer.recipe import Recipe, dump_recipe
+from phi3k_trainer.recipe.cluster import ClaimSection
+
+RENDEZVOUS_PORT = 23456
+METRICS_PORT = 9400
+
+
+def config_map_name(recipe: Recipe) -> str:
+    """Return the name of the recipe's ConfigMap: another text has another name, so it can be immutable."""
+    return f"{recipe.name}-recipe-{hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()[:10]}"
+
+
+def config_map(recipe: Recipe) -> Manifest:
+    """Return the immutable ConfigMap with the recipe in force."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": config_map_name(recipe), "labels": labels(recipe, "recipe")},
+        "immutable": True,
+        "data": {"recipe.yaml": dump_recipe(recipe)},
+    }
+
+
+def claims(recipe: Recipe) -> list[Manifest]:
+    """Return the claims that submit creates where they are missing; runs share them, so they carry no run's label."""
+    sections = {section.claim: section for section in (recipe.cluster.cache, recipe.cluster.runs) if section.create}
+    return [_claim(section) for section in sections.values()]
+
+
+def _claim(section: ClaimSection) -> Manifest:
+    spec: Manifest = {
+        "accessModes": list(section.access_modes),
+        "resources": {"requests": {"storage": section.size}},
+    }
+    if section.storage_class is not None:
+        spec["storageClassName"] = section.storage_class
+    shared = {"app.kubernetes.io/name": "phi3k", "app.kubernetes.io/managed-by": "phi3k"}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": section.claim, "labels": shared},
+        "spec": spec,
+    }
+
+
+def service_account(recipe: Recipe) -> Manifest:
+    """Return the trainer's account: it has no rights and no token."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": recipe.name, "labels": labels(recipe, "trainer")},
+        "automountServiceAccountToken": False,
+    }
+
+
+def network_policy(recipe: Recipe) -> Manifest:
+    """Return the policy: no one but the peers comes in; out go DNS, HTTPS (W&B, the hub) and the peers."""
+    peers = [{"podSelector": {"matchLabels": selector(recipe)}}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": recipe.name, "labels": labels(recipe, "network")},
+        "spec": {
+            "podSelector": {"matchLabels": selector(recipe)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": peers}],
+            "egress": [
+                {"to": peers},
+                {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+                {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 80}]},
+            ],
+        },
+    }
+
+
+def headless_service(recipe: Recipe) -> Manifest:
+    """Return the Service that gives the pods of an Indexed Job their DNS names, before they are ready too."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": recipe.name, "labels": labels(recipe, "network")},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": selector(recipe),
+            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
+        },
+    }
+
+
+def disruption_budget(recipe: Recipe) -> Manifest:
+    """Return the budget that lets no replica be evicted voluntarily."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": recipe.name, "labels": labels(recipe, "trainer")},
+        "spec": {"minAvailable": num_nodes(recipe.cluster), "selector": {"matchLabels": selector(recipe)}},
+    }

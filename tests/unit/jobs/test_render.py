@@ -1,0 +1,196 @@
+"""From a recipe to the objects of its run."""
+
+import json
+from itertools import product
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from kubeflow.training.api_client import ApiClient
+from kubeflow.training.models import KubeflowOrgV1PyTorchJob
+
+from phi3k_jobs.names import shortened
+from phi3k_jobs.render import objects, to_json, to_yaml
+from phi3k_jobs.trainjob import trainjob
+from phi3k_trainer.errors import RecipeError
+from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
+from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
+
+MINIMAL = """
+apiVersion: phi3k/v1
+name: demo
+model: {base: tiny}
+data: {source: sample, answer: "Product: {title}"}
+"""
+KINDS = ("pytorchjob", "trainjob", "job")
+
+
+def recipe(*overrides: str) -> Recipe:
+    return parse_recipe(MINIMAL, overrides=overrides)
+
+
+def last(rendered: list[dict]) -> dict:
+    return rendered[-1]
+
+
+def pods(rendered: list[dict]) -> dict:
+    """The job's pod template, wherever its kind keeps it."""
+    spec = last(rendered)["spec"]
+    if "pytorchReplicaSpecs" in spec:
+        (replica,) = spec["pytorchReplicaSpecs"].values()
+        return replica["template"]
+    return spec["template"]
+
+
+class FakeResponse:
+    """What the client's deserialiser reads: a body."""
+
+    def __init__(self, data: object) -> None:
+        self.data = json.dumps(data)
+
+
+@pytest.mark.parametrize("name", ready_recipes())
+def test_every_pytorchjob_survives_kubeflows_typed_models(name: str) -> None:
+    rendered = last(objects(load_recipe(ready_recipe(name)), kind="pytorchjob", wandb_run_id="abc123"))
+    client = ApiClient()
+    typed = client.deserialize(FakeResponse(rendered), KubeflowOrgV1PyTorchJob)
+    assert client.sanitize_for_serialization(typed) == rendered
+
+
+@pytest.mark.parametrize(("name", "kind"), list(product(ready_recipes(), KINDS)))
+def test_rendering_twice_gives_the_same_bytes_and_yaml_says_what_json_says(name: str, kind: str) -> None:
+    loaded = load_recipe(ready_recipe(name))
+    first = objects(loaded, kind=kind)
+    assert to_yaml(first) == to_yaml(objects(loaded, kind=kind))
+    assert list(yaml.safe_load_all(to_yaml(first))) == json.loads(to_json(first))["items"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_config_map_holds_a_recipe_that_loads_to_the_same_recipe(kind: str) -> None:
+    wanted = recipe()
+    (config_map,) = [entry for entry in objects(wanted, kind=kind) if entry["kind"] == "ConfigMap"]
+    assert config_map["immutable"] is True
+    assert parse_recipe(config_map["data"]["recipe.yaml"]) == wanted
+
+
+def test_another_recipe_has_another_config_map() -> None:
+    def name(*overrides: str) -> str:
+        return next(entry for entry in objects(recipe(*overrides)) if entry["kind"] == "ConfigMap")["metadata"]["name"]
+
+    assert name() == name()
+    assert name() != name("training.seed=1")
+
+
+def test_one_node_is_a_master_and_several_are_elastic_workers() -> None:
+    one = last(objects(recipe("cluster.gpus=8"), kind="pytorchjob"))["spec"]
+    assert set(one["pytorchReplicaSpecs"]) == {"Master"}
+    assert "elasticPolicy" not in one
+    two = last(objects(recipe("cluster.gpus=16"), kind="pytorchjob"))["spec"]
+    assert two["pytorchReplicaSpecs"]["Worker"]["replicas"] == 2
+    assert two["elasticPolicy"]["minReplicas"] == two["elasticPolicy"]["maxReplicas"] == 2
+
+
+@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
+def test_gpus_are_asked_for_by_the_clusters_own_name_for_them(kind: str) -> None:
+    rendered = objects(recipe("cluster.gpus=4", "cluster.gpu_resource=amd.com/gpu"), kind=kind)
+    (container,) = pods(rendered)["spec"]["containers"]
+    assert container["resources"]["limits"]["amd.com/gpu"] == "4"
+    assert container["resources"]["requests"]["amd.com/gpu"] == "4"
+
+
+def test_no_gpus_train_on_the_cpu_with_one_process() -> None:
+    rendered = objects(recipe("cluster.gpus=0"), kind="pytorchjob")
+    assert last(rendered)["spec"]["nprocPerNode"] == "1"
+    assert not [name for name in pods(rendered)["spec"]["containers"][0]["resources"]["limits"] if "gpu" in name]
+
+
+@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
+def test_pods_meet_the_restricted_policy(kind: str) -> None:
+    spec = pods(objects(recipe(), kind=kind))["spec"]
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
+def test_every_path_in_the_environment_lies_on_a_volume(kind: str) -> None:
+    (container,) = pods(objects(recipe(), kind=kind))["spec"]["containers"]
+    mounted = tuple(mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly"))
+    paths = [entry["value"] for entry in container["env"] if entry.get("value", "").startswith("/")]
+    assert len(paths) >= 12
+    assert [path for path in paths if not path.startswith(mounted)] == []
+
+
+def test_secrets_are_named_and_never_read() -> None:
+    text = to_yaml(objects(recipe("cluster.hf_secret=hub")))
+    (container,) = pods(objects(recipe("cluster.hf_secret=hub")))["spec"]["containers"]
+    references = {entry["name"]: entry["valueFrom"] for entry in container["env"] if "valueFrom" in entry}
+    assert references["WANDB_API_KEY"]["secretKeyRef"]["name"] == "wandb-api-key"
+    assert references["HF_TOKEN"]["secretKeyRef"] == {"name": "hub", "key": "HF_TOKEN"}
+    assert "kind: Secret" not in text
+
+
+def test_several_nodes_refuse_a_claim_that_one_node_holds() -> None:
+    with pytest.raises(RecipeError, match=r"cluster\.runs.*ReadWriteOnce"):
+        objects(recipe("cluster.gpus=16", "cluster.runs.access_modes=[ReadWriteOnce]"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (("cluster.gpus=12",), "ask for 8 or 16"),
+        (("cluster.gpus=8", "cluster.nodes=3"), "can't share equally"),
+        (("cluster.gpus=32", "cluster.nodes=2"), "can't share equally"),
+    ],
+)
+def test_gpus_that_do_not_divide_over_the_nodes_are_refused(overrides: tuple[str, ...], what: str) -> None:
+    with pytest.raises(RecipeError, match=what):
+        objects(recipe(*overrides))
+
+
+def test_the_operator_gets_its_time_out_before_the_pod_is_killed() -> None:
+    (container,) = pods(objects(recipe("cluster.grace=10m")))["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert int(environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) < 600
+
+
+@pytest.mark.parametrize("overrides", ["podSpecOverrides", "podTemplateOverrides", "runtimePatches"])
+def test_a_trainjob_uses_the_override_field_its_crd_has(overrides: str) -> None:
+    spec = trainjob(recipe(), None, overrides)["spec"]
+    assert [field for field in spec if field.endswith(("Overrides", "Patches"))] == [overrides]
+
+
+def test_a_queue_is_kueues_label_on_the_job() -> None:
+    for kind in KINDS:
+        job = last(objects(recipe("cluster.queue=team"), kind=kind))
+        assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+
+
+def test_text_that_looks_like_yaml_or_a_template_stays_text() -> None:
+    hostile = "{{ .Values.secret }}\n---\nkind: ClusterRoleBinding\n$(id) `id` '\""
+    wanted = recipe(f"data.prompt={json.dumps(hostile)}")
+    documents = list(yaml.safe_load_all(to_yaml(objects(wanted))))
+    assert [entry["kind"] for entry in documents] == [entry["kind"] for entry in objects(recipe())]
+    (config_map,) = [entry for entry in documents if entry["kind"] == "ConfigMap"]
+    assert parse_recipe(config_map["data"]["recipe.yaml"]).data.prompt == hostile
+
+
+@given(st.text(min_size=1, max_size=200), st.integers(min_value=20, max_value=63))
+def test_any_name_becomes_a_dns_label(name: str, limit: int) -> None:
+    label = shortened(name, limit)
+    assert len(label) <= limit
+    assert label[0].isalpha()
+    assert label.islower()
+    assert label.replace("-", "a").isalnum()
+    assert not label.endswith("-")
+    assert shortened(label, limit) == label
+
+
+@given(st.lists(st.text(min_size=1, max_size=80), min_size=2, max_size=2, unique=True))
+def test_different_names_stay_different(names: list[str]) -> None:
+    assert shortened(names[0]) != shortened(names[1])
