@@ -1,0 +1,1 @@
+"""Templates over columns, conversations, and their tokens with labels."""

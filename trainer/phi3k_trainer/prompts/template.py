@@ -1,0 +1,169 @@
+"""Text templates over the columns of a row, and their inverse for reading answers.
+
+`Product: {title}, Full Price: {full_price:.2f}`: a column name in braces, after a colon a format as Python's format
+mini-language has it; `{{` and `}}` are braces themselves. A name is only ever looked up among the columns.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal, InvalidOperation
+from numbers import Real
+
+from phi3k_trainer.errors import DataError, RecipeError
+from phi3k_trainer.prompts.conversation import literal
+
+_PIECE = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}:]*)(?::(?P<spec>[^{}]*))?\}|[{}]")
+# [[fill]align][sign][#][0][width][grouping][.precision][type], width and precision short enough to be meant
+_SPEC = re.compile(r"(?:[^{}]?[<>=^])?[-+ ]?#?0?\d{0,3}[,_]?(?:\.\d{1,2})?(?P<type>[sdeEfFgG%]?)")
+
+
+class MissingValueError(DataError):
+    """A row has no value in a column that a template uses."""
+
+    def __init__(self, column: str) -> None:
+        """Keep the name of the column."""
+        super().__init__(f"no value in column '{column}'")
+        self.column = column
+
+
+@dataclass(frozen=True)
+class _Field:
+    name: str
+    spec: str
+
+    def format(self, value: object) -> str:
+        """The value as it stands in the text; image tags in it are made harmless."""
+        if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
+            raise MissingValueError(self.name)
+        if not isinstance(value, str | Real | Decimal | date | time):
+            raise DataError(f"column '{self.name}' holds a {type(value).__name__}, not text or a number")
+        try:
+            text = format(_as_number(value, self.spec), self.spec)
+        except (ValueError, TypeError, InvalidOperation, OverflowError) as error:
+            raise DataError(
+                f"column '{self.name}' has {value!r}, which the format '{self.spec}' doesn't take"
+            ) from error
+        if not text.strip():
+            raise MissingValueError(self.name)
+        return literal(text)
+
+
+def _as_number(value: object, spec: str) -> object:
+    """A number for a number's format, also from text (CSV has nothing else)."""
+    if spec[-1:] == "d" and not isinstance(value, int):
+        number = Decimal(str(value))
+        if number != number.to_integral_value():
+            raise ValueError(f"{value!r} is not an integer")
+        return int(number)
+    if isinstance(value, str) and spec[-1:] in tuple("eEfFgG%"):
+        number = Decimal(value)
+        if not number.is_finite():
+            raise ValueError(f"{value!r} is not a finite number")
+        return float(number)
+    return value
+
+
+class Template:
+    """A text with columns in braces.
+
+    Args:
+        text: For example `Product: {title}, Price: {price:.2f}`.
+
+    Raises:
+        RecipeError: when a brace stands alone, a name is empty, or a format is none.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Parse `text`."""
+        self.text = text
+        self._literals, self._fields = _parse(text)
+        self.fields: tuple[str, ...] = tuple(dict.fromkeys(field.name for field in self._fields))
+        """The columns in order of first use."""
+
+    def __repr__(self) -> str:
+        """The template as it is written in a recipe."""
+        return f"Template({self.text!r})"
+
+    def values(self, columns: Mapping[str, object]) -> dict[str, str]:
+        """What `parse` reads back from `render(columns)`: for each field its text.
+
+        Raises:
+            DataError: as `render`.
+        """
+        texts: dict[str, str] = {}
+        for field, text in zip(self._fields, self._texts(columns), strict=True):
+            texts.setdefault(field.name, text)
+        return texts
+
+    def render(self, columns: Mapping[str, object]) -> str:
+        """Put the values of one row into the template.
+
+        Raises:
+            MissingValueError: when a value is None, NaN or blank.
+            DataError: when a column is not there, or holds what its format doesn't take.
+        """
+        texts = self._texts(columns)
+        return self._literals[0] + "".join(
+            text + between for text, between in zip(texts, self._literals[1:], strict=True)
+        )
+
+    def parse(self, answer: str) -> dict[str, str] | None:
+        """Read the fields back from a text: the inverse of `render`.
+
+        Each field ends where the text that follows it in the template first appears. None when `answer` doesn't
+        have the template's form.
+
+        Raises:
+            RecipeError: when two fields stand side by side, so that nothing tells where one ends.
+        """
+        first, *between = self._literals
+        if not all(between[:-1]):
+            raise RecipeError(f"the answer '{self.text}' has two columns side by side: put text between them")
+        if not self._fields:
+            return {} if answer == first else None
+        if not answer.startswith(first) or not answer.endswith(between[-1]):
+            return None
+        stop = len(answer) - len(between[-1])
+        found: dict[_Field, str] = {}
+        position = len(first)
+        for field, following in zip(self._fields, [*between[:-1], ""], strict=True):
+            end = answer.find(following, position + 1, stop) if following else stop
+            if end <= position or found.setdefault(field, answer[position:end]) != answer[position:end]:
+                return None
+            position = end + len(following)
+        fields: dict[str, str] = {}
+        for field, text in found.items():
+            fields.setdefault(field.name, text)
+        return fields
+
+    def _texts(self, columns: Mapping[str, object]) -> list[str]:
+        if absent := [name for name in self.fields if name not in columns]:
+            there = ", ".join(sorted(columns)) or "none"
+            raise DataError(f"no column named {', '.join(map(repr, absent))} for '{self.text}'; there are: {there}")
+        return [field.format(columns[field.name]) for field in self._fields]
+
+
+def _parse(text: str) -> tuple[list[str], list[_Field]]:
+    """The n + 1 stretches of plain text around n fields, and the fields."""
+    literals, fields = [""], []
+    position = 0
+    for match in _PIECE.finditer(text):
+        literals[-1] += text[position : match.start()]
+        position = match.end()
+        name, spec = match["name"], match["spec"] or ""
+        if match.group() in ("{{", "}}"):
+            literals[-1] += match.group()[0]
+        elif name is None:
+            raise RecipeError(f"'{text}': a lone '{match.group()}' at character {match.start() + 1}; write it twice")
+        elif not name.strip():
+            raise RecipeError(f"'{text}': a column name is missing in '{match.group()}'")
+        elif not _SPEC.fullmatch(spec):
+            raise RecipeError(f"'{text}': '{spec}' is no format for column '{name}'; one that is: '.2f'")
+        else:
+            fields.append(_Field(name, spec))
+            literals.append("")
+    literals[-1] += text[position:]
+    return literals, fields
