@@ -36,7 +36,6 @@ def pytorchjob(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
             "rdzvId": recipe.name,
             "minReplicas": nodes,
             "maxReplicas": nodes,
-            "maxRestarts": recipe.cluster.retries,
         }
     return {
         "apiVersion": "kubeflow.org/v1",

@@ -1,0 +1,62 @@
+"""The first process of the container, around small real programs."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from phi3k_trainer.training.entrypoint import torchrun_command
+
+SUPERVISED = """
+import os, sys
+from phi3k_trainer.training.entrypoint import supervise
+print(supervise([sys.executable, "-c", sys.argv[1]], os.environ, int(sys.argv[2]) or None))
+"""
+
+
+def supervise(program: str, deadline: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SUPERVISED, textwrap.dedent(program), str(deadline)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_the_childs_exit_code_comes_back() -> None:
+    assert supervise("raise SystemExit(3)").communicate(timeout=20)[0] == "(3, False)\n"
+
+
+def test_a_child_that_is_killed_tells_by_which_signal() -> None:
+    assert supervise("import os; os.kill(os.getpid(), 9)").communicate(timeout=20)[0] == "(-9, False)\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_the_child(tmp_path: Path, number: int) -> None:
+    ready = tmp_path / "ready"
+    program = f"""
+        import pathlib, signal, sys, time
+        signal.signal({int(number)}, lambda *_: sys.exit(42))
+        pathlib.Path({str(ready)!r}).touch()
+        time.sleep(20)
+    """
+    process = supervise(program)
+    while not ready.exists():
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    assert process.communicate(timeout=20)[0] == "(42, False)\n"
+
+
+def test_the_deadline_terminates_the_child_and_says_so() -> None:
+    assert supervise("import time; time.sleep(20)", deadline=1).communicate(timeout=20)[0] == "(-15, True)\n"
+
+
+def test_without_an_operator_one_process_runs_by_itself() -> None:
+    assert "--standalone" in torchrun_command("recipe.yaml", [], {})
+    assert "--standalone" not in torchrun_command("recipe.yaml", [], {"PET_NNODES": "2"})
+
+
+def test_overrides_are_passed_on_as_single_arguments() -> None:
+    hostile = "data.prompt=a; rm -rf $(HOME) `id`"
+    assert torchrun_command("recipe.yaml", [hostile], {})[-2:] == ["--set", hostile]

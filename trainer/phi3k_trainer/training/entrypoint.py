@@ -1,0 +1,97 @@
+"""The first process of the trainer's container: torchrun inside, signals, children and exit codes put right.
+
+torchrun answers every failure with exit code 1, so a cluster can't tell a wrong recipe from a lost node. Each worker
+writes how it ended (`outcome.py`); this process turns that into the documented exit code and the termination message.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from phi3k_trainer.training.outcome import Outcome, combine, read_outcomes
+
+OUTCOMES_VARIABLE = "PHI3K_OUTCOMES"
+DEADLINE_VARIABLE = "PHI3K_DEADLINE_SECONDS"
+ALL_RANKS_VARIABLE = "PHI3K_LOG_ALL_RANKS"
+TERMINATION_LOG = Path("/dev/termination-log")
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def torchrun_command(recipe: str, overrides: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the command of torchrun; where no operator set its PET_* variables it runs one process by itself."""
+    command = [sys.executable, "-m", "torch.distributed.run"]
+    if "PET_NNODES" not in environment and "PET_NPROC_PER_NODE" not in environment:
+        command += ["--standalone", "--nproc-per-node", "1"]
+    # The cluster starts a failed replica again, so torchrun must not: it would retry a wrong recipe too.
+    command += ["--max-restarts", "0"]
+    if environment.get(ALL_RANKS_VARIABLE) != "1":
+        command += ["--local-ranks-filter", "0"]
+    command += ["--module", "phi3k_trainer.training.worker", recipe]
+    for override in overrides:
+        command += ["--set", override]
+    return command
+
+
+def supervise(command: Sequence[str], environment: Mapping[str, str], deadline_seconds: int | None) -> tuple[int, bool]:
+    """Run `command` to its end, forwarding signals and reaping orphans.
+
+    Returns:
+        The command's exit status (negative: killed by that signal) and whether the deadline had to end it.
+    """
+    deadline_passed = False
+    # Signals go through os.kill: Popen.send_signal may reap the child that the loop below waits for.
+    child = subprocess.Popen(command, env=dict(environment), start_new_session=True)
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        os.kill(child.pid, number)
+
+    def end_at_deadline(_number: int, _frame: FrameType | None) -> None:
+        nonlocal deadline_passed
+        deadline_passed = True
+        os.kill(child.pid, signal.SIGTERM)
+
+    for number in FORWARDED:
+        signal.signal(number, forward)
+    signal.signal(signal.SIGALRM, end_at_deadline)
+    if deadline_seconds is not None:
+        signal.alarm(deadline_seconds)
+    while True:
+        # As PID 1 this process inherits every orphan; whoever it is gets reaped.
+        pid, status = os.wait()
+        if pid == child.pid:
+            signal.alarm(0)
+            return os.waitstatus_to_exitcode(status), deadline_passed
+
+
+def report(outcome: Outcome, termination_log: Path) -> None:
+    """Say how the replica ended: on stderr, and in the message that `kubectl describe` shows."""
+    if outcome.exit_code != 0:
+        print(outcome.to_json(), file=sys.stderr, flush=True)
+    if termination_log.exists():
+        termination_log.write_text(outcome.to_json(), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the recipe named on the command line; return the documented exit code."""
+    parser = argparse.ArgumentParser(prog="phi3k-entrypoint", description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    options = parser.parse_args(arguments)
+    deadline = os.environ.get(DEADLINE_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="phi3k-outcomes-") as outcomes:
+        environment = {**os.environ, OUTCOMES_VARIABLE: outcomes}
+        command = torchrun_command(options.recipe, options.overrides, environment)
+        status, deadline_passed = supervise(command, environment, int(deadline) if deadline else None)
+        outcome = combine(read_outcomes(Path(outcomes)), status, deadline_passed=deadline_passed)
+    report(outcome, TERMINATION_LOG)
+    return outcome.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

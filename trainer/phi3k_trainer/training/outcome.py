@@ -1,0 +1,61 @@
+"""How a process of a run ended, in a form that survives torchrun, which turns every failure into exit code 1."""
+
+import json
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from phi3k_trainer.errors import PREEMPTED_EXIT_CODE
+
+# Nobody said why: a lost peer or a failed rendezvous, which another try may mend.
+UNEXPLAINED_EXIT_CODE = 129
+PERMANENT_EXIT_CODES = range(64, 79)
+DEADLINE_EXIT_CODE = 75
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one process: its exit code, why, and how far the run had come."""
+
+    exit_code: int
+    message: str
+    step: int | None = None
+    checkpoint: str | None = None
+
+    def to_json(self) -> str:
+        """Return the outcome as one line of JSON: the pod's termination message."""
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+
+
+def write_outcome(directory: Path, rank: int, outcome: Outcome) -> None:
+    """Leave the outcome of process `rank` where the entry point looks for it."""
+    (directory / f"rank-{rank:05d}.json").write_text(outcome.to_json(), encoding="utf-8")
+
+
+def read_outcomes(directory: Path) -> list[Outcome]:
+    """Return the outcomes that processes left, in rank order."""
+    return [Outcome(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(directory.glob("rank-*.json"))]
+
+
+def combine(outcomes: Sequence[Outcome], status: int, *, deadline_passed: bool) -> Outcome:
+    """Return the outcome of a replica from those of its processes and torchrun's own wait `status` (0 is success).
+
+    A permanent error of any process outweighs the rest, since its peers fail only because of it; then comes
+    preemption; what nobody explained invites another try.
+    """
+    permanent = [outcome for outcome in outcomes if outcome.exit_code in PERMANENT_EXIT_CODES]
+    if permanent:
+        return permanent[0]
+    preempted = [outcome for outcome in outcomes if outcome.exit_code == PREEMPTED_EXIT_CODE]
+    if preempted and deadline_passed:
+        saved = preempted[0]
+        return Outcome(DEADLINE_EXIT_CODE, f"the deadline has passed: {saved.message}", saved.step, saved.checkpoint)
+    if preempted:
+        return preempted[0]
+    if status == 0:
+        return outcomes[0] if outcomes else Outcome(0, "done")
+    if status < 0:
+        name = signal.Signals(-status).name
+        return Outcome(128 - status, f"torchrun was killed by {name} before the run could save")
+    return Outcome(UNEXPLAINED_EXIT_CODE, "a process ended without saying why: it or a peer was lost or killed")
