@@ -8,7 +8,7 @@ import torch
 from golden_inputs import PIXEL_TOLERANCE, arrays, golden, golden_image
 from PIL import Image
 
-from phi3k_trainer.images import hd_shape, hd_transform, views
+from phi3k_trainer.images.hd import hd_shape, hd_transform, views
 
 PICTURES: list[dict[str, Any]] = golden()["processor"]
 

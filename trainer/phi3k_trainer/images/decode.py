@@ -2,14 +2,13 @@
 
 import io
 import re
-from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from phi3k_trainer.errors import DataError
+from phi3k_trainer.images.errors import ImageError
 
-Reason = Literal["unreadable", "too_large", "unsupported_format", "empty", "too_thin"]
+__all__ = ["FORMATS", "ImageError", "decode_image", "image_header", "to_rgb"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """The picture formats that are read; anything else is refused before a decoder sees it."""
@@ -28,15 +27,6 @@ _UPRIGHT: dict[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = frozenset({5, 6, 7, 8})
-
-
-class ImageError(DataError):
-    """A picture that can't be used; `reason` is the word under which quarantine counts it."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        """Keep `reason` beside the message."""
-        super().__init__(message)
-        self.reason: Reason = reason
 
 
 def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -61,7 +51,7 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
     orientation = _orientation(image)
     try:
         image.load()
-        rgb = _to_rgb(image)
+        rgb = to_rgb(image)
     except ImageError:
         raise
     except Exception as error:  # decoders meet hostile bytes with any exception at all
@@ -114,7 +104,14 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any decoded picture in 8-bit RGB: transparency over white, 16-bit samples scaled.
+
+    Raises:
+        ImageError: with reason `unsupported_format` for floating-point samples.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.mode.startswith("I"):
         return _from_16_bit(image)
     if image.mode == "F":

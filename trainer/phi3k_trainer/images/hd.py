@@ -13,30 +13,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from phi3k_trainer.images.decode import ImageError
+from phi3k_trainer.images.grid import CROP_SIZE, fit, hd_shape
 
-CROP_SIZE = 336
-"""Edge in pixels of a crop and of the global view: the input of CLIP ViT-L/14-336."""
+__all__ = ["CROP_SIZE", "IMAGE_MEAN", "IMAGE_STD", "hd_shape", "hd_transform", "views"]
 
 # CLIP's statistics of the red, green and blue channel in [0, 1] (OpenAI CLIP; preprocessor_config.json).
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
 _WHITE = (255, 255, 255)
-
-
-def hd_shape(width: int, height: int, num_crops: int) -> tuple[int, int]:
-    """Rows and columns of crops for a picture of `width` x `height` pixels.
-
-    The longer side gets the largest number of crops with which the grid has at most `num_crops`.
-
-    Raises:
-        ImageError: with reason `too_thin` when the shorter side would be resized to nothing.
-    """
-    long_side, short_side = max(width, height), min(width, height)
-    columns, resized = _resized(long_side, short_side, num_crops)
-    rows = math.ceil(resized / CROP_SIZE)
-    return (rows, columns) if width >= height else (columns, rows)
 
 
 def hd_transform(image: Image.Image, num_crops: int) -> NDArray[np.uint8]:
@@ -52,7 +37,7 @@ def hd_transform(image: Image.Image, num_crops: int) -> NDArray[np.uint8]:
     portrait = image.width < image.height
     if portrait:
         image = image.transpose(Image.Transpose.TRANSPOSE)
-    columns, resized = _resized(image.width, image.height, num_crops)
+    columns, resized = fit(image.width, image.height, num_crops)
     width, height = columns * CROP_SIZE, math.ceil(resized / CROP_SIZE) * CROP_SIZE
     image = image.resize((width, resized), Image.Resampling.BILINEAR)
     padded = np.full((height, width, 3), _WHITE, dtype=np.uint8)
@@ -80,19 +65,3 @@ def views(padded: Tensor) -> Tensor:
     out[0] = functional.interpolate(pixels[None], size=(CROP_SIZE, CROP_SIZE), mode="bicubic", align_corners=False)[0]
     out[1:].view(rows, columns, 3, CROP_SIZE, CROP_SIZE).copy_(crops)
     return out
-
-
-def _resized(long_side: int, short_side: int, num_crops: int) -> tuple[int, int]:
-    """Crops along the long side, and the short side in pixels after resizing (before padding)."""
-    ratio = long_side / short_side
-    scale = 1
-    while (scale + 1) * math.ceil((scale + 1) / ratio) <= num_crops:
-        scale += 1
-    resized = int(scale * CROP_SIZE / ratio)
-    if resized == 0:
-        raise ImageError(
-            "too_thin",
-            f"the picture's sides are {long_side} and {short_side} pixels: "
-            f"resized for {num_crops} crops nothing is left of the short one",
-        )
-    return scale, resized

@@ -5,6 +5,8 @@ from typing import Any, ClassVar
 from transformers import AutoConfig, CLIPVisionConfig, Phi3Config
 from transformers.configuration_utils import SubConfigSpec
 
+from phi3k_trainer.images.grid import image_tokens
+
 CLIP_VIT_L_14_336: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -47,7 +49,7 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed
     }
 
     max_position_embeddings: int = 131072
-    rope_parameters: dict[str, Any] | None = None
+    rope_parameters: Any = None  # a mapping once constructed
     eos_token_id: int | list[int] | None = PUBLISHED_STOP_TOKENS[1]
     vision_config: Any = None  # a mapping when given, a CLIPVisionConfig once constructed
     img_processor: dict[str, Any] | None = None
@@ -95,13 +97,8 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed
         return 4 * int(self.vision_config.hidden_size)
 
     def image_tokens(self, h_crops: int, w_crops: int) -> int:
-        """Tokens of one picture of `h_crops` x `w_crops` crops.
-
-        The crops and the global view, a separator after each row of the merged picture (of the crops and of
-        the global view), and one separator between the two.
-        """
-        rows = (h_crops + 1) * self.merged_per_side
-        return (h_crops * w_crops + 1) * self.tokens_per_crop + 1 + rows
+        """Tokens of one picture of `h_crops` x `w_crops` crops, separators included."""
+        return image_tokens(h_crops, w_crops, self.tokens_per_crop)
 
     def to_diff_dict(self) -> dict[str, Any]:
         """The published form, which `save_pretrained` writes: `rope_scaling` of type `su`, `torch_dtype`.
