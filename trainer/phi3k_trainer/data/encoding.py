@@ -1,0 +1,128 @@
+"""From an example to token ids, labels and uint8 pictures, and how long it is without reading a pixel."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from phi3k_trainer.data.dataset import Example, StoredImage
+from phi3k_trainer.errors import DataError
+from phi3k_trainer.images.decode import decode_image
+from phi3k_trainer.images.hd import hd_shape, hd_transform
+from phi3k_trainer.model import Phi3VConfig
+from phi3k_trainer.prompts.encoding import IGNORED, Encoding, encode
+
+PICTURE_CACHE_BYTES = 1_100_000_000
+"""Decoded pictures kept in memory by each process: 3,000 of one 336-pixel crop fit."""
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    """One sample, ready to be collated."""
+
+    input_ids: NDArray[np.int64]
+    """[T]; -i stands for image i, counted from 1."""
+    labels: NDArray[np.int64]
+    """[T]; -100 where nothing is learned."""
+    images: tuple[NDArray[np.uint8], ...]
+    """[H, W, 3] each, resized and padded to multiples of 336."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The size of a sample."""
+
+    num_tokens: int
+    """Positions in the language model, image tokens included."""
+    num_labels: int
+    """Positions that something is learned at."""
+
+
+class Encoder:
+    """Encodes examples for one model. Safe to call from several threads."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, config: Phi3VConfig, *, num_crops: int, max_pixels: int
+    ) -> None:
+        """Encode with `tokenizer`; a picture takes at most `num_crops` crops and has at most `max_pixels` pixels."""
+        self._tokenizer = tokenizer
+        self._config = config
+        self._num_crops = num_crops
+        self._max_pixels = max_pixels
+        self._pictures = PictureCache(PICTURE_CACHE_BYTES)
+
+    def measure(self, example: Example) -> Measure:
+        """Count the tokens and labels of `example` as `encode` will make them, from the pictures' sizes alone."""
+        encoding = self._encode_text(example)
+        return Measure(len(encoding.input_ids), int((encoding.labels[1:] != IGNORED).sum()))
+
+    def encode(self, example: Example) -> EncodedExample:
+        """Tokenise `example` and decode its pictures.
+
+        Raises:
+            DataError: a picture that was verified when the data was prepared can't be decoded any more.
+        """
+        encoding = self._encode_text(example)
+        images = tuple(self._picture(image, example.key) for image in example.images)
+        return EncodedExample(encoding.input_ids, encoding.labels, images)
+
+    def _encode_text(self, example: Example) -> Encoding:
+        shapes = [hd_shape(image.width, image.height, self._num_crops) for image in example.images]
+        return encode(example.turns, [self._config.image_tokens(*shape) for shape in shapes], self._tokenizer)
+
+    def _picture(self, image: StoredImage, key: str) -> NDArray[np.uint8]:
+        cached = self._pictures.get(image.sha256)
+        if cached is not None:
+            return cached
+        try:
+            picture = decode_image(image.path.read_bytes(), max_pixels=self._max_pixels)
+        except (OSError, DataError) as error:
+            raise DataError(
+                f"row {key}: its picture {image.path} was good when the data was prepared, and now: {error}. "
+                "Remove that file from the cache, or restore it, and run again with --resume."
+            ) from error
+        pixels = hd_transform(picture, self._num_crops)
+        self._pictures.put(image.sha256, pixels)
+        return pixels
+
+
+class PictureCache:
+    """The most recently used pictures, as uint8, up to a number of bytes. Safe to use from several threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """Keep at most `max_bytes` of pixels."""
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._pictures: OrderedDict[str, NDArray[np.uint8]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: str) -> NDArray[np.uint8] | None:
+        """The picture, which counts as used now, or None."""
+        with self._lock:
+            picture = self._pictures.get(key)
+            if picture is not None:
+                self._pictures.move_to_end(key)
+            return picture
+
+    def put(self, key: str, picture: NDArray[np.uint8]) -> None:
+        """Keep `picture`, and forget those not used for longest."""
+        with self._lock:
+            if key in self._pictures:
+                return
+            self._pictures[key] = picture
+            self._bytes += picture.nbytes
+            while self._bytes > self._max_bytes:
+                _, oldest = self._pictures.popitem(last=False)
+                self._bytes -= oldest.nbytes
+
+
+def measure_all(encoder: Encoder, examples: Sequence[Example]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tokens and labels of every example, int64 [len(examples)] each."""
+    measures = [encoder.measure(example) for example in examples]
+    tokens = np.array([measure.num_tokens for measure in measures], np.int64)
+    labels = np.array([measure.num_labels for measure in measures], np.int64)
+    return tokens, labels

@@ -1,0 +1,1 @@
+"""The training loop, parameter groups, adapters, parallelism, checkpoints and preemption."""

@@ -1,0 +1,174 @@
+"""Checkpoints on disk: each a directory that is there whole or not at all, and that says what is in it.
+
+    checkpoints/step-000120/{*.safetensors, *.json, MANIFEST.json}
+
+The manifest holds size and SHA-256 of every other file. A directory gets its name when all of its files, the
+manifest and the directory itself have reached the disk. Nothing is ever unpickled.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.errors import MissingInputError, StorageError
+from phi3k_trainer.training.tensor_file import FileDigest, TensorFile, write_bytes, write_tensors
+
+MANIFEST = "MANIFEST.json"
+_NAME = re.compile(r"step-(\d{6,})")
+_PARTIAL = ".partial-"
+_REPLACED = ".replaced-"
+
+
+def checkpoint_name(step: int) -> str:
+    """Name of the directory that holds the state after `step` optimiser steps."""
+    return f"step-{step:06d}"
+
+
+def checkpoint_step(path: Path) -> int:
+    """The step that a checkpoint's name tells. Raises MissingInputError for another name."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise MissingInputError(f"{path} is not a checkpoint: its name is not like step-000120")
+    return int(match[1])
+
+
+def list_checkpoints(root: Path) -> list[Path]:
+    """The finished checkpoints under `root`, oldest first, whether they verify or not."""
+    found = [path for path in root.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=checkpoint_step)
+
+
+def write_checkpoint(
+    root: Path, step: int, tensor_files: Mapping[str, TensorFile], documents: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint of `tensor_files` (*.safetensors) and `documents` (*.json) and return its directory.
+
+    An older checkpoint of the same step is replaced when the new one is complete.
+
+    Raises:
+        StorageError: the disk is full (saying how much space is missing) or refuses the write. Nothing that was
+            there before is touched, and nothing half-written stays.
+    """
+    final = root / checkpoint_name(step)
+    partial = root / (_PARTIAL + final.name)
+    needed = sum(file.num_bytes for file in tensor_files.values())
+    try:
+        partial.mkdir(parents=True)
+        _check_space(root, needed)
+        manifest = {name: write_tensors(partial / name, file) for name, file in tensor_files.items()}
+        manifest |= {name: write_bytes(partial / name, _json_bytes(value)) for name, value in documents.items()}
+        write_bytes(partial / MANIFEST, _json_bytes({name: asdict(digest) for name, digest in manifest.items()}))
+        _fsync_directory(partial)
+        _put_in_place(partial, final)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _storage_error(final, needed, error) from error
+    return final
+
+
+def clean_up(root: Path) -> None:
+    """Remove what a killed save left behind, and bring back the checkpoint it was about to replace."""
+    for path in root.glob(f"{_REPLACED}*"):
+        original = root / path.name.removeprefix(_REPLACED)
+        if original.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(original)
+    for path in root.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(path)
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files in one sentence, or None: every file has its size and SHA-256."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_bytes())
+        expected = {name: FileDigest(**entry) for name, entry in manifest.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f"{MANIFEST} can't be read: {error}"
+    if not expected:
+        return f"{MANIFEST} lists no files"
+    for name, digest in expected.items():
+        path = checkpoint / name
+        try:
+            num_bytes = path.stat().st_size
+            if num_bytes != digest.num_bytes:
+                return f"{name} has {num_bytes:,} bytes instead of {digest.num_bytes:,}"
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest.sha256:
+                    return f"{name} has another SHA-256 than when it was written"
+        except OSError as error:
+            return f"{name} can't be read: {error.strerror or error}"
+    return None
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A checkpoint that does not verify."""
+
+    path: Path
+    damage: str
+
+
+def newest_verified(root: Path) -> tuple[Path | None, list[Damaged]]:
+    """The newest checkpoint whose files are all as they were written, and the newer ones that are not."""
+    damaged: list[Damaged] = []
+    for path in reversed(list_checkpoints(root)):
+        damage = find_damage(path)
+        if damage is None:
+            return path, damaged
+        damaged.append(Damaged(path, damage))
+    return None, damaged
+
+
+def prune(root: Path, keep: int, best_step: int | None) -> None:
+    """Remove all but the newest `keep` checkpoints and that of `best_step`."""
+    checkpoints = list_checkpoints(root)
+    for path in checkpoints[: max(0, len(checkpoints) - keep)]:
+        if checkpoint_step(path) != best_step:
+            doomed = path.rename(root / (_PARTIAL + path.name))  # a kill in between leaves no half checkpoint
+            shutil.rmtree(doomed)
+
+
+def _json_bytes(value: Any) -> Iterator[bytes]:
+    yield (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
+    replaced = final.with_name(_REPLACED + final.name)
+    if final.exists():
+        final.rename(replaced)
+    partial.rename(final)
+    _fsync_directory(final.parent)
+    if replaced.exists():
+        shutil.rmtree(replaced)
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_space(root: Path, needed: int) -> None:
+    """Raise OSError before a large file is begun that can't fit."""
+    if shutil.disk_usage(root).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _storage_error(final: Path, needed: int, error: OSError) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(final.parent).free
+        return StorageError(
+            f"checkpoint {final} not saved, the disk is full: it needs {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB "
+            f"are free. Free at least {max(needed - free, 1e6) / 1e6:,.1f} MB there, or lower checkpoint.keep."
+        )
+    return StorageError(f"checkpoint {final} not saved: {error.strerror or error}. Earlier checkpoints are untouched.")

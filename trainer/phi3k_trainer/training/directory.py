@@ -1,0 +1,111 @@
+"""The directory of a run: what lies where, and to which recipe it belongs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.data.store import write_atomically
+from phi3k_trainer.errors import OutputError
+from phi3k_trainer.recipe import Recipe, dump_recipe, load_recipe
+from phi3k_trainer.training.checkpoint import list_checkpoints
+
+# What may differ between a run and its continuation: it changes neither what is learned nor from what.
+FREE_SECTIONS = ("cluster", "checkpoint", "tracking", "evaluation")
+FREE_FIELDS = (
+    "training.activation_checkpointing",
+    "training.early_stop_patience",
+    "training.loader_threads",
+    "training.on_nonfinite",
+    "training.max_loss_spike",
+    "training.parallel",
+    "training.tokens_per_batch",
+    "model.attention",
+    "data.cache",
+    "data.fetch",
+    "data.error_budget",
+)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where a run keeps its things."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe in force."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """Every logged number."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The checkpoints, one directory each."""
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        """The result of the last evaluation."""
+        return self.path / "evaluation.json"
+
+    @property
+    def base(self) -> Path:
+        """The model that training starts from, where it was made for this run (`tiny`)."""
+        return self.path / "base"
+
+    def predictions(self, step: int) -> Path:
+        """The table of fixed samples after `step`."""
+        return self.path / "predictions" / f"step-{step}.jsonl"
+
+    def claim(self, recipe: Recipe, *, resume: bool) -> None:
+        """Make this the directory of a run of `recipe`, and store the recipe in it.
+
+        Raises:
+            OutputError: it holds another recipe's run, or one that would be overwritten because `resume` is not set.
+            StorageError: it can't be written.
+        """
+        if self.recipe.exists():
+            different = different_fields(load_recipe(self.recipe), recipe)
+            holds_work = bool(list_checkpoints(self.checkpoints)) or self.evaluation.exists()
+            if different and (resume or holds_work):
+                raise OutputError(
+                    f"{self.path} belongs to another recipe; what differs: {', '.join(different)}. "
+                    "Choose another name, set checkpoint.directory to another place, or go back to "
+                    f"{self.recipe}."
+                )
+            if holds_work and not resume:
+                raise OutputError(
+                    f"{self.path} already holds a run of this recipe. Go on with --resume, choose another name, "
+                    "or move that directory away."
+                )
+        write_atomically(self.recipe, dump_recipe(recipe).encode())
+
+
+def run_directory(recipe: Recipe) -> RunDirectory:
+    """The directory of the run of `recipe`."""
+    return RunDirectory(Path(recipe.checkpoint.directory).expanduser() / recipe.name)
+
+
+def different_fields(one: Recipe, other: Recipe) -> list[str]:
+    """Dotted names of the fields that differ and matter to what a run learns, sorted."""
+    ours, theirs = dict(_leaves(one.model_dump(mode="json"))), dict(_leaves(other.model_dump(mode="json")))
+    names = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+    return sorted(name for name in names if not _is_free(name))
+
+
+def _is_free(name: str) -> bool:
+    return any(f"{name}.".startswith(f"{free}.") for free in (*FREE_SECTIONS, *FREE_FIELDS))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value

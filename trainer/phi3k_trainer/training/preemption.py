@@ -1,0 +1,62 @@
+"""Being told to stop: SIGTERM (a node is drained, a pod is preempted) and Ctrl-C."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, Phi3kError
+
+
+class Preempted(Phi3kError):
+    """The run was told to stop; what it had learned is saved."""
+
+    exit_code = PREEMPTED_EXIT_CODE
+
+
+class _StopNow(BaseException):
+    """Unwinds to `listening`. No Exception: code that expects any error from a decoder shall not swallow it."""
+
+
+class StopRequest:
+    """Whether the run was told to stop, and whether that may interrupt what goes on or has to wait for a save."""
+
+    def __init__(self) -> None:
+        """Nobody has asked yet, and until training begins there is nothing to save."""
+        self.requested = False
+        self._deferred = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT until the block ends.
+
+        Outside of `deferred` a signal ends the block at once. SIGTERM may come several times (from a process group
+        and from torchrun); a second Ctrl-C has its usual effect.
+
+        Raises:
+            Preempted: a signal ended the block.
+        """
+        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        except _StopNow:
+            raise Preempted("told to stop; there was nothing to save. Start again with --resume.") from None
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside the block a signal only sets `requested`: whoever trains looks at it and saves."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not self._deferred:
+            raise _StopNow

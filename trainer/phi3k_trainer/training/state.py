@@ -1,0 +1,46 @@
+"""How far a run has come, apart from weights and optimiser."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SPIKE_WINDOW = 100
+
+
+@dataclass
+class TrainingState:
+    """Everything besides tensors that a resumed run goes on with; JSON on disk.
+
+    There is no state of random generators: dropout is seeded anew for each forward pass, from the seed, the step,
+    the process and the pass. The order of samples follows from the seed and the step.
+    """
+
+    step: int = 0
+    """Optimiser steps done, skipped ones included."""
+    tokens: int = 0
+    """Tokens seen, padding excluded."""
+    samples: int = 0
+    """Samples seen."""
+    seconds: float = 0.0
+    """Time spent in training, over all restarts."""
+    evaluated_step: int = 0
+    """Step of the last finished evaluation."""
+    best_loss: float | None = None
+    """Lowest evaluation loss."""
+    best_step: int | None = None
+    """The step it was measured at."""
+    evaluations_since_best: int = 0
+    skipped_in_a_row: int = 0
+    """Steps skipped without a good one in between."""
+    recent_losses: list[float] = field(default_factory=list)
+    """Losses of the last good steps, at most 100: the yardstick for spikes."""
+    wandb_run_id: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, in JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "TrainingState":
+        """The state that `to_json` gave."""
+        return cls(**values)
