@@ -1,13 +1,13 @@
 """Tokenizers in the published layout: reading, writing, and the special tokens by name."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.errors import DataError, MissingInputError
+from phi3k_trainer.json_files import read_json, write_json
 from phi3k_trainer.prompts.conversation import Role
 
 CHAT_TEMPLATE = (
@@ -73,7 +73,7 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
         DataError: when it is the tokenizer of another model.
     """
     directory = Path(directory)
-    config = _read_json(directory / "tokenizer_config.json")
+    config = read_json(directory / "tokenizer_config.json")
     named = {
         name: value["content"] if isinstance(value := config.get(name), dict) else value
         for name in ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -82,7 +82,7 @@ def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerFast:
     if not path.is_file():
         raise MissingInputError(f"{path} is not there: a model directory needs its tokenizer.json")
     try:
-        tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer = PreTrainedTokenizerFast(
             tokenizer_file=str(path),
             chat_template=config.get("chat_template", CHAT_TEMPLATE),
             padding_side=config.get("padding_side", "right"),
@@ -125,21 +125,5 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: str | Path) ->
         "padding_side": tokenizer.padding_side,
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
-    _write_json(directory / "tokenizer_config.json", config)
-    _write_json(directory / "special_tokens_map.json", named)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path} is not there") from error
-    except ValueError as error:
-        raise MissingInputError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise MissingInputError(f"{path} is not a JSON object")
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(directory / "tokenizer_config.json", config)
+    write_json(directory / "special_tokens_map.json", named)
