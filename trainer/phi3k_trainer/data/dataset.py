@@ -1,13 +1,32 @@
 """The one way from a recipe's data section to training and evaluation examples."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phi3k_trainer.data.pictures import Failure
+from phi3k_trainer.data.prepared import FORMAT, Prepared, PreparedRow, locked
+from phi3k_trainer.data.preparing import prepare
 from phi3k_trainer.data.progress import ProgressCallback
-from phi3k_trainer.data.quarantine import QuarantineReport
+from phi3k_trainer.data.quarantine import QuarantineReport, write_quarantine
+from phi3k_trainer.data.sources import fingerprint
+from phi3k_trainer.data.splits import split_of
+from phi3k_trainer.data.store import Store, write_atomically
+from phi3k_trainer.errors import DataError
 from phi3k_trainer.prompts.conversation import Turn
+from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.recipe.recipe import Recipe
+
+# Fields that don't change what preparing gives, or only whether it is accepted.
+_NOT_IN_FINGERPRINT: Mapping[str, bool | set[str]] = {
+    "cache": True,
+    "error_budget": True,
+    "eval_fraction": True,
+    "max_tokens": True,
+    "fetch": {"concurrency", "timeout_seconds", "attempts"},
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +42,7 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class Example:
-    """One sample that can be encoded: a conversation and its pictures, in the order of their tags."""
+    """One sample that can be encoded: a conversation and its pictures, in the order of their numbers."""
 
     key: str
     turns: tuple[Turn, ...]
@@ -41,8 +60,145 @@ class Dataset:
     quarantine: QuarantineReport
     digest: str
     """SHA-256 of all examples before the split: the same digest is the same data, down to the pictures."""
+    repeated: int
+    """Rows dropped because the very same row was there already."""
 
 
-def prepare_dataset(recipe: Recipe, run_directory: Path | None, progress: ProgressCallback | None = None) -> Dataset:
-    """Read, fetch, verify and split the recipe's data."""
-    raise NotImplementedError
+def prepare_dataset(
+    recipe: Recipe,
+    run_directory: Path | None,
+    progress: ProgressCallback | None = None,
+    *,
+    retry_failures: bool = False,
+) -> Dataset:
+    """Read, fetch, verify and split the recipe's data; a second call with the same recipe and files starts at once.
+
+    Any number of processes may call this at the same time: the first prepares, the others wait and read. With a run
+    directory all of them, and every resumption, get the very same data: `dataset.json` there holds its digest.
+
+    Args:
+        recipe: Its section `data` and `model.num_crops` decide.
+        run_directory: Gets `dataset.json` and `quarantine.jsonl`; None: the quarantine stays in the cache.
+        progress: See `phi3k_trainer.data.progress`.
+        retry_failures: Ask again also for pictures that an earlier run found to fail for good.
+
+    Raises:
+        DataError: a column is missing, nothing is left, more rows than the error budget are unusable, a side of the
+            split is empty, or the data is not what this run directory began with.
+        MissingInputError, UnavailableError: the data set is not there.
+        StorageError: the cache can't be written.
+    """
+    cache = Path(recipe.data.cache).expanduser().absolute()
+    section = _with_sample_written(recipe.data, cache)
+    store = Store(cache / "store")
+    identity = _fingerprint(section, recipe.model.num_crops)
+    folder = cache / "prepared" / identity
+    run_record = None if run_directory is None else run_directory / "dataset.json"
+    quarantine_path = (folder if run_directory is None else run_directory) / "quarantine.jsonl"
+    with locked(folder / "lock"):
+        expected = _recorded_digest(run_record)
+        prepared = _kept(folder, store, expected) if not retry_failures else None
+        if prepared is None:
+            known = {} if retry_failures else _permanent_failures(folder)
+            prepared = prepare(section, recipe.model.num_crops, store, known, progress)
+            _check_same(expected, prepared, run_directory)
+            prepared.write(folder / f"{prepared.digest}.jsonl")
+            write_atomically(folder / "newest", prepared.digest.encode())
+        if run_record is not None and expected is None:
+            write_atomically(run_record, json.dumps({"digest": prepared.digest, "prepared": identity}).encode())
+        if expected is None or not quarantine_path.exists():
+            write_quarantine(prepared.rejections, prepared.considered, quarantine_path)
+    quarantine = QuarantineReport(prepared.rejections, prepared.considered, quarantine_path)
+    _check_usable(prepared, quarantine, section)
+    return _split(prepared, quarantine, section, store)
+
+
+def _with_sample_written(section: DataSection, cache: Path) -> DataSection:
+    """The section with the path of the table; the source `sample` has its catalogue drawn first, if need be."""
+    if section.source != "sample":
+        return section
+    from phi3k_trainer.data.sample.catalogue import write_catalogue  # here because only this source draws
+
+    content = hashlib.sha256(section.sample.model_dump_json().encode()).hexdigest()
+    directory = Path(section.path).expanduser().absolute() if section.path else cache / "sample" / content[:16]
+    with locked(directory.with_name(f"{directory.name}.lock")):
+        table = write_catalogue(section.sample, directory)
+    return section.model_copy(update={"path": str(table)})
+
+
+def _fingerprint(section: DataSection, num_crops: int) -> str:
+    said = section.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)
+    whole = [FORMAT, num_crops, said, fingerprint(section)]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _recorded_digest(run_record: Path | None) -> str | None:
+    """The digest of the data that the run began with, if it has begun."""
+    if run_record is None or not run_record.exists():
+        return None
+    return str(json.loads(run_record.read_bytes())["digest"])
+
+
+def _kept(folder: Path, store: Store, expected: str | None) -> Prepared | None:
+    """What an earlier call prepared, if it can be used as it is.
+
+    A new run doesn't take over failures that may have been bad luck; one that has begun sticks to its data.
+    """
+    newest = folder / "newest"
+    digest = expected or (newest.read_text() if newest.exists() else "")
+    prepared = Prepared.read(folder / f"{digest}.jsonl")
+    if prepared is None or not prepared.is_intact(store):
+        return None
+    if expected is None and any(rejection.transient for rejection in prepared.rejections):
+        return None
+    return prepared
+
+
+def _permanent_failures(folder: Path) -> dict[str, Failure]:
+    newest = folder / "newest"
+    prepared = Prepared.read(folder / f"{newest.read_text()}.jsonl") if newest.exists() else None
+    return {
+        rejection.location: Failure(rejection.reason, rejection.detail)
+        for rejection in (prepared.rejections if prepared else ())
+        if rejection.location is not None and not rejection.transient
+    }
+
+
+def _check_same(expected: str | None, prepared: Prepared, run_directory: Path | None) -> None:
+    if expected is not None and prepared.digest != expected:
+        raise DataError(
+            f"The data is no longer what the run in {run_directory} began with: it now has {len(prepared.rows)} usable "
+            f"rows with digest {prepared.digest[:12]}, the run began with {expected[:12]}. Going on would train on a "
+            "mixture. Put the files and the cache back as they were, or start a new run under another name."
+        )
+
+
+def _check_usable(prepared: Prepared, quarantine: QuarantineReport, section: DataSection) -> None:
+    origin = f"data.path {section.path}"
+    if prepared.considered == 0:
+        raise DataError(f"{origin} has no rows.")
+    quarantine.check_budget(section.error_budget)
+    if not prepared.rows:
+        raise DataError(f"No row of {origin} can be used: all {prepared.considered} are in {quarantine.path}.")
+
+
+def _split(prepared: Prepared, quarantine: QuarantineReport, section: DataSection, store: Store) -> Dataset:
+    sides = split_of(
+        [(row.key, [image.sha256 for image in row.images]) for row in prepared.rows], section.eval_fraction
+    )
+    examples = [_example(row, store) for row in prepared.rows]
+    train = [example for example, side in zip(examples, sides, strict=True) if side == "train"]
+    evaluation = [example for example, side in zip(examples, sides, strict=True) if side == "evaluation"]
+    for name, side, others in (("training", train, evaluation), ("evaluation", evaluation, train)):
+        if not side and (name == "training" or section.eval_fraction > 0):
+            raise DataError(
+                f"No row is left for {name}: data.eval_fraction {section.eval_fraction:g} puts all {len(others)} rows "
+                "on the other side (rows that share a key or a picture stay together). Use more rows, another "
+                "fraction, or data.eval_fraction 0 to train without evaluation."
+            )
+    return Dataset(train, evaluation, quarantine, prepared.digest, prepared.repeated)
+
+
+def _example(row: PreparedRow, store: Store) -> Example:
+    images = tuple(StoredImage(image.location(store), image.sha256, image.width, image.height) for image in row.images)
+    return Example(row.key, row.turns, images, row.fields)

@@ -22,6 +22,8 @@ class Rejection:
     """What exactly was wrong, for a person."""
     transient: bool = False
     """Whether the next run may have more luck (a time-out), as opposed to a fact (a 404)."""
+    location: str | None = None
+    """URL or path of the picture that was at fault, if one was."""
 
 
 @dataclass(frozen=True)
@@ -60,5 +62,5 @@ def write_quarantine(rejections: Iterable[Rejection], considered: int, path: Pat
     """Write one JSON line a rejection to `path`, replacing the file in one step."""
     report = QuarantineReport(tuple(rejections), considered, path)
     lines = (json.dumps(asdict(rejection), ensure_ascii=False) + "\n" for rejection in report.rejections)
-    write_atomically(path, "".join(lines).encode())
+    write_atomically(path, "".join(lines).encode(errors="backslashreplace"))
     return report

@@ -1,9 +1,28 @@
 """What a source yields, and what becomes of it: records, rows and their picture sources."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from phi3k_trainer.prompts.conversation import Turn
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record as a source has read it."""
+
+    where: str
+    """Its place for messages, such as `rows.csv:17`."""
+    columns: Mapping[str, Any]
+    picture_columns: tuple[str, ...]
+    """Columns that hold this record's pictures, in order."""
+    folder: Path | None
+    """Where relative picture paths start; None where the source has no directory."""
+    turns: tuple[Turn, ...] | None = None
+    """The conversation, where the source brings its own instead of the recipe's templates."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +47,14 @@ class Row:
     turns: tuple[Turn, ...]
     fields: Mapping[str, str]
     """The answer's fields as they stand in the answer; empty for conversations without a template."""
+
+
+def content_digest(columns: Mapping[str, Any]) -> str:
+    """SHA-256 of a record's content, whatever the order of its columns; bytes count by their own SHA-256."""
+    text = json.dumps(columns, sort_keys=True, ensure_ascii=False, default=_plain)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _plain(value: object) -> str:
+    """What JSON has no word for: bytes, dates, decimals."""
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)

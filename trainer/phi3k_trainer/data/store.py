@@ -5,8 +5,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,19 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         StorageError: the disk is full (saying how much space is missing) or refuses the write.
     """
-    temporary: str | None = None
+    # Not tempfile: its files are private to this user, the store is shared as far as the umask says.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                Path(temporary).unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise _storage_error(path, len(data), error) from error
     if durable:
         _fsync_directory(path.parent)

@@ -1,0 +1,75 @@
+"""Verifying pictures, on disk and as they arrive: what passes here decodes in training."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from phi3k_trainer.data.store import Store
+from phi3k_trainer.images.decode import ImageError, decode_image
+from phi3k_trainer.images.hd import hd_shape
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a picture can't be had."""
+
+    reason: str
+    detail: str
+    transient: bool = False
+    """Whether another run may have more luck."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was decoded in full, with its size as displayed, in pixels."""
+
+    sha256: str
+    width: int
+    height: int
+    num_bytes: int
+
+
+class PictureVerifier:
+    """Decodes each picture once, ever: good ones are remembered in the store by their hash."""
+
+    def __init__(self, store: Store, *, max_pixels: int, num_crops: int) -> None:
+        """Refuse pictures over `max_pixels`, or too thin for `num_crops` crops."""
+        self._store = store
+        self._max_pixels = max_pixels
+        self._num_crops = num_crops
+
+    def body(self, data: bytes) -> Picture | Failure:
+        """The picture that `data` encodes, or why it can't be used."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            width, height = self._remembered(sha256) or self._decoded(sha256, data)
+            hd_shape(width, height, self._num_crops)
+        except ImageError as error:
+            return Failure(error.reason, str(error))
+        return Picture(sha256, width, height, len(data))
+
+    def file(self, path: Path) -> Picture | Failure:
+        """The picture in a local file, or why it can't be used."""
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return Failure("missing_file", f"{path} does not exist")
+        except (OSError, ValueError) as error:
+            return Failure("unreadable_file", f"{path}: {error}")
+        result = self.body(data)
+        return Failure(result.reason, f"{path}: {result.detail}") if isinstance(result, Failure) else result
+
+    def stored(self, sha256: str) -> Picture | Failure:
+        """The picture kept under its hash in the store."""
+        return self.file(self._store.path(sha256))
+
+    def _remembered(self, sha256: str) -> tuple[int, int] | None:
+        fact = self._store.pictures.get(sha256)
+        if fact is None or fact["width"] * fact["height"] > self._max_pixels:
+            return None
+        return int(fact["width"]), int(fact["height"])
+
+    def _decoded(self, sha256: str, data: bytes) -> tuple[int, int]:
+        image = decode_image(data, max_pixels=self._max_pixels)
+        self._store.pictures.put(sha256, {"width": image.width, "height": image.height})
+        return image.width, image.height

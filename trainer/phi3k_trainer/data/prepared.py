@@ -1,0 +1,120 @@
+"""Prepared data on disk: what a run was made of, so that the next one starts at once and a resumed one never drifts."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.store import Store, write_atomically
+from phi3k_trainer.prompts.conversation import Turn
+
+FORMAT = "phi3k/prepared/v1"
+"""Changes whenever the same recipe and files would be prepared differently."""
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """A verified picture."""
+
+    sha256: str
+    width: int
+    height: int
+    num_bytes: int
+    path: str | None
+    """Absolute path of a local picture used where it is; None: it lies in the store."""
+    mtime_ns: int | None
+    """When a local picture was last changed."""
+
+    def location(self, store: Store) -> Path:
+        """Where the picture is."""
+        return store.path(self.sha256) if self.path is None else Path(self.path)
+
+    def is_unchanged(self, store: Store) -> bool:
+        """Whether the file is still there with the same size and, of a local picture, the same time."""
+        try:
+            status = self.location(store).stat()
+        except OSError:
+            return False
+        return status.st_size == self.num_bytes and self.mtime_ns in (None, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class PreparedRow:
+    """A row that can be trained on, before the split."""
+
+    key: str
+    turns: tuple[Turn, ...]
+    images: tuple[PreparedImage, ...]
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that preparing found out, in the order of the keys' hashes."""
+
+    rows: tuple[PreparedRow, ...]
+    rejections: tuple[Rejection, ...]
+    repeated: int
+    """Rows dropped because the very same row was there already."""
+
+    @property
+    def considered(self) -> int:
+        """Rows looked at, good and bad."""
+        return len(self.rows) + len(self.rejections)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the rows and the content of their pictures, wherever the pictures lie."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            pictures = [image.sha256 for image in row.images]
+            digest.update(_line([row.key, [[turn.role, turn.text] for turn in row.turns], pictures, row.fields]))
+        return digest.hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Write JSON lines: a head, the rows, the rejections."""
+        head = {"format": FORMAT, "rows": len(self.rows), "repeated": self.repeated}
+        write_atomically(path, b"".join(_line(item) for item in (head, *map(asdict, (*self.rows, *self.rejections)))))
+
+    @classmethod
+    def read(cls, path: Path) -> "Prepared | None":
+        """What `write` wrote; None when there is nothing, or something from another version."""
+        try:
+            with path.open("rb") as lines:
+                head = json.loads(next(lines, b"{}"))
+                if head.get("format") != FORMAT:
+                    return None
+                items = [json.loads(line) for line in lines]
+        except FileNotFoundError:
+            return None
+        rows, rejections = items[: head["rows"]], items[head["rows"] :]
+        return cls(tuple(map(_row, rows)), tuple(Rejection(**item) for item in rejections), head["repeated"])
+
+    def is_intact(self, store: Store) -> bool:
+        """Whether every picture is still where it was, unchanged as far as its size and time tell."""
+        images = {(image.sha256, image.path): image for row in self.rows for image in row.images}
+        return all(image.is_unchanged(store) for image in images.values())
+
+
+def _line(item: Any) -> bytes:
+    return json.dumps(item, separators=(",", ":")).encode() + b"\n"
+
+
+def _row(item: dict[str, Any]) -> PreparedRow:
+    turns = tuple(Turn(**turn) for turn in item["turns"])
+    images = tuple(PreparedImage(**image) for image in item["images"])
+    return PreparedRow(item["key"], turns, images, item["fields"])
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`: one process at a time, also over NFS; a process that dies lets go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

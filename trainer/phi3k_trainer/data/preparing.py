@@ -1,0 +1,97 @@
+"""Prepare data: read and choose rows, fetch and verify their pictures, set aside what can't be used."""
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from phi3k_trainer.data.fetching import fetch_pictures
+from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
+from phi3k_trainer.data.prepared import Prepared, PreparedImage, PreparedRow
+from phi3k_trainer.data.progress import Progress, ProgressCallback
+from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.reading import RowBuilder, order_hash, select_rows
+from phi3k_trainer.data.row import Row
+from phi3k_trainer.data.sources import open_source
+from phi3k_trainer.data.store import Store
+from phi3k_trainer.recipe.data import DataSection
+
+
+def prepare(
+    section: DataSection,
+    num_crops: int,
+    store: Store,
+    known_failures: Mapping[str, Failure],
+    progress: ProgressCallback | None,
+) -> Prepared:
+    """Read the source of `section` from end to end and have every picture verified.
+
+    Args:
+        section: The recipe's section `data`; of the source `sample`, with the path of the catalogue's table.
+        num_crops: Crops a picture may have; a picture too thin for them is set aside.
+        store: Keeps fetched pictures and those that came as bytes; local files are used where they are.
+        known_failures: URLs that are known to fail for good: not asked again.
+        progress: See `phi3k_trainer.data.progress`.
+
+    Raises:
+        DataError, MissingInputError, UnavailableError: the source can't be read (see `open_source`).
+        StorageError: the store can't be written.
+    """
+    builder = RowBuilder(section)
+    records = open_source(section, builder.needed_columns)
+    selection = select_rows(records, builder.build, section.max_rows, store, progress)
+    locations = dict.fromkeys(str(source.location) for row in selection.rows for source in row.images)
+    verifier = PictureVerifier(store, max_pixels=section.max_pixels, num_crops=num_crops)
+    urls = [location for location in locations if is_url(location)]
+    local = verify_files((location for location in locations if not is_url(location)), verifier, progress)
+    fetched = fetch_pictures(urls, section.fetch, store, verifier, known_failures=known_failures, progress=progress)
+    found = {**local, **fetched}
+    outcomes = [_outcome(row, found, store) for row in selection.rows]
+    rejections = [*selection.rejections, *(outcome for outcome in outcomes if isinstance(outcome, Rejection))]
+    return Prepared(
+        rows=tuple(outcome for outcome in outcomes if isinstance(outcome, PreparedRow)),
+        rejections=tuple(sorted(rejections, key=lambda rejection: (order_hash(rejection.key), rejection.detail))),
+        repeated=selection.repeated,
+    )
+
+
+def is_url(location: str) -> bool:
+    """Whether a picture's location is a URL, as opposed to an absolute path."""
+    return not location.startswith("/")
+
+
+def verify_files(
+    locations: Iterable[str], verifier: PictureVerifier, progress: ProgressCallback | None
+) -> dict[str, Picture | Failure]:
+    """Decode local pictures, several at once."""
+    paths = list(locations)
+    results: dict[str, Picture | Failure] = {}
+    failed = 0
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        for location, result in zip(paths, threads.map(verifier.file, map(Path, paths)), strict=True):
+            results[location] = result
+            failed += isinstance(result, Failure)
+            if progress is not None:
+                progress(Progress("pictures", len(results), len(paths), failed))
+    return results
+
+
+def _outcome(row: Row, found: Mapping[str, Picture | Failure], store: Store) -> PreparedRow | Rejection:
+    images = []
+    for source in row.images:
+        location = str(source.location)
+        picture = found[location]
+        if isinstance(picture, Failure):
+            return Rejection(row.key, picture.reason, picture.detail, picture.transient, location)
+        stored = is_url(location) or Path(location) == store.path(picture.sha256)
+        images.append(
+            PreparedImage(
+                sha256=picture.sha256,
+                width=picture.width,
+                height=picture.height,
+                num_bytes=picture.num_bytes,
+                path=None if stored else location,
+                mtime_ns=None if stored else Path(location).stat().st_mtime_ns,
+            )
+        )
+    return PreparedRow(row.key, row.turns, tuple(images), dict(row.fields))

@@ -1,0 +1,227 @@
+"""From records to rows: templates filled in, bad values set aside, repeated rows dropped, `max_rows` chosen."""
+
+import hashlib
+import heapq
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phi3k_trainer.data.progress import Progress, ProgressCallback
+from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.row import ImageSource, Record, Row, content_digest
+from phi3k_trainer.data.store import Store
+from phi3k_trainer.errors import DataError
+from phi3k_trainer.prompts.conversation import Turn, check_image_numbers, split_at_images, with_image_tags
+from phi3k_trainer.prompts.template import Template
+from phi3k_trainer.recipe.data import DataSection
+
+# What sets write for "we don't know". Not "NA" and "none": those are also a country and a word.
+_NO_VALUE = frozenset({"", "n.a.", "n.a", "n/a", "#n/a", "nan", "null", "<na>"})
+
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PROGRESS_EVERY = 200
+
+
+class RowBuilder:
+    """Makes rows of records by the recipe's templates."""
+
+    def __init__(self, section: DataSection) -> None:
+        """Parse the templates of `section`; a template with a mistake raises its DataError here."""
+        self._section = section
+        own_turns = section.source == "llava"
+        self._system = Template(section.system) if section.system is not None and not own_turns else None
+        self._prompt = None if own_turns else Template(section.prompt)
+        self._answer = Template(section.answer) if section.answer is not None else None
+        if self._answer is not None:
+            self._answer.parse("")  # evaluation will read answers back: a template that can't is refused now
+        templates = (self._system, self._prompt, self._answer)
+        used = [name for template in templates if template is not None for name in template.fields]
+        self.needed_columns = tuple(dict.fromkeys([*used, *([section.key] if section.key else [])]))
+        """Columns that must be there, and hold a value in every row."""
+
+    def build(self, record: Record) -> Row | Rejection:
+        """The row of `record`, or why there is none."""
+        digest = content_digest(record.columns)
+        key = digest[:32] if self._section.key is None else str(record.columns.get(self._section.key))
+        try:
+            self._check_values(record)
+            images = tuple(
+                source
+                for column in record.picture_columns
+                for source in image_sources(record.columns.get(column), record.folder, column)
+            )
+            turns, fields = self._conversation(record, len(images))
+            _check_turns(turns, len(images))
+        except UnusableRowError as unusable:
+            return Rejection(key, unusable.reason, f"{record.where}: {unusable}")
+        return Row(key, digest, images, turns, fields)
+
+    def _check_values(self, record: Record) -> None:
+        for column in self.needed_columns:
+            value = record.columns.get(column)
+            if _is_missing(value):
+                raise UnusableRowError("missing_value", f"column '{column}' has no usable value: {value!r}")
+
+    def _conversation(self, record: Record, num_images: int) -> tuple[tuple[Turn, ...], dict[str, str]]:
+        if record.turns is not None:
+            return record.turns, {}
+        assert self._prompt is not None
+        assert self._answer is not None
+        columns = record.columns
+        try:
+            system = () if self._system is None else (Turn("system", self._system.render(columns)),)
+            user = Turn("user", with_image_tags(self._prompt.render(columns), num_images))
+            return (*system, user, Turn("assistant", self._answer.render(columns))), self._answer.values(columns)
+        except DataError as error:
+            raise UnusableRowError("unusable_value", str(error)) from error
+
+
+class UnusableRowError(Exception):
+    """A row that goes to quarantine, with the reason it is counted under."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keep `reason` beside the detail."""
+        super().__init__(detail)
+        self.reason = reason
+
+
+def image_sources(value: object, folder: Path | None, column: str) -> tuple[ImageSource, ...]:
+    """The pictures in a cell: bytes, a path, a URL, {"bytes", "path"} as of an Image feature, or a list of them.
+
+    An empty list is a row without a picture.
+
+    Raises:
+        UnusableRowError: the cell is empty or holds something else.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(source for item in value for source in image_sources(item, folder, column))
+    if isinstance(value, dict) and ("bytes" in value or "path" in value):
+        return image_sources(value.get("bytes") or value.get("path"), folder, column)
+    if isinstance(value, bytes) and value:
+        return (ImageSource(data=value),)
+    if value == b"" or _is_missing(value):
+        raise UnusableRowError("missing_image", f"column '{column}' has no picture: {value!r}")
+    if isinstance(value, str):
+        return (_from_text(value.strip(), folder, column),)
+    raise UnusableRowError("missing_image", f"column '{column}' is no picture, path or URL but {type(value).__name__}")
+
+
+def _from_text(text: str, folder: Path | None, column: str) -> ImageSource:
+    if _URL.match(text):
+        return ImageSource(location=text)
+    if _OTHER_SCHEME.match(text):
+        raise UnusableRowError(
+            "forbidden_scheme", f"column '{column}' has a URL that is not http or https: {text[:200]}"
+        )
+    path = Path(text).expanduser()
+    if folder is None and not path.is_absolute():
+        raise UnusableRowError("missing_file", f"column '{column}' has the relative path {text!r}: set data.image_root")
+    return ImageSource(location=str(path if folder is None else folder / path))
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return value is None or (isinstance(value, str) and value.strip().lower() in _NO_VALUE)
+
+
+def _check_turns(turns: tuple[Turn, ...], num_images: int) -> None:
+    for turn in turns:
+        if not turn.text.strip():
+            raise UnusableRowError("empty_text", f"the {turn.role} says nothing")
+        if any("\ud800" <= character <= "\udfff" for character in turn.text):
+            raise UnusableRowError("bad_text", f"the {turn.role}'s text is not Unicode: {turn.text[:100]!r}")
+    numbers = [number for turn in turns if turn.role != "assistant" for number in split_at_images(turn.text)[1]]
+    try:
+        check_image_numbers(numbers, num_images)
+    except DataError as error:
+        raise UnusableRowError("image_tags", str(error)) from error
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows that count, in the order of their keys' hashes."""
+
+    rows: tuple[Row, ...]
+    rejections: tuple[Rejection, ...]
+    repeated: int
+    """Rows dropped because the very same row was there already."""
+
+
+def order_hash(key: str) -> str:
+    """What rows are ordered and chosen by: pseudo-random, yet the same in every version of the data."""
+    return hashlib.sha256(f"order:{key}".encode(errors="surrogatepass")).hexdigest()
+
+
+def select_rows(
+    records: Iterable[Record | Rejection],
+    build: Callable[[Record], Row | Rejection],
+    max_rows: int | None,
+    store: Store,
+    progress: ProgressCallback | None,
+) -> Selection:
+    """Build the rows and keep those with the smallest key hash, good and bad alike, at most `max_rows`.
+
+    Rows with the same key and content count once; rows with the same key and other content are all kept. Pictures
+    that come as bytes are put into `store` as soon as their row is chosen, so memory holds no picture.
+    """
+    seen: set[bytes] = set()
+    repeated = 0
+    chosen: list[_Candidate] = []
+    for number, item in enumerate(_built(records, build), start=1):
+        if progress is not None and number % _PROGRESS_EVERY == 0:
+            progress(Progress("reading", number, None))
+        candidate = _Candidate.of(item)
+        if candidate.identity in seen:
+            repeated += 1
+            continue
+        seen.add(candidate.identity)
+        if max_rows is None or len(chosen) < max_rows:
+            heapq.heappush(chosen, candidate.stored(store))
+        elif chosen[0] < candidate:
+            heapq.heapreplace(chosen, candidate.stored(store))
+    chosen.sort(reverse=True)
+    items = [candidate.item for candidate in chosen]
+    return Selection(
+        tuple(item for item in items if isinstance(item, Row)),
+        tuple(item for item in items if isinstance(item, Rejection)),
+        repeated,
+    )
+
+
+def _built(
+    records: Iterable[Record | Rejection], build: Callable[[Record], Row | Rejection]
+) -> Iterator[Row | Rejection]:
+    for record in records:
+        yield record if isinstance(record, Rejection) else build(record)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    rank: tuple[str, str]
+    item: Row | Rejection
+
+    @classmethod
+    def of(cls, item: Row | Rejection) -> "_Candidate":
+        content = item.digest if isinstance(item, Row) else f"{item.reason}:{item.detail}"
+        return cls((order_hash(item.key), content), item)
+
+    @property
+    def identity(self) -> bytes:
+        return hashlib.sha256("".join(self.rank).encode(errors="surrogatepass")).digest()[:16]
+
+    def __lt__(self, other: "_Candidate") -> bool:
+        """Turned round, so that the heap's first is the one with the largest hash."""
+        return self.rank > other.rank
+
+    def stored(self, store: Store) -> "_Candidate":
+        if not isinstance(self.item, Row) or all(source.data is None for source in self.item.images):
+            return self
+        images = tuple(
+            source if source.data is None else ImageSource(location=str(store.path(store.put(source.data))))
+            for source in self.item.images
+        )
+        return replace(self, item=replace(self.item, images=images))

@@ -1,0 +1,72 @@
+"""Where rows come from: one module a kind of file, all yielding records.
+
+`open_source` is the one way in.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.sources.hub import hub_commit, read_hub
+from phi3k_trainer.data.sources.imagefolder import read_imagefolder
+from phi3k_trainer.data.sources.lines import CSV_SUFFIXES, JSONL_SUFFIXES, read_csv, read_jsonl
+from phi3k_trainer.data.sources.llava import read_llava
+from phi3k_trainer.data.sources.parquet import PARQUET_SUFFIXES, read_parquet
+from phi3k_trainer.recipe.data import DataSection
+
+_DBQ_PICTURE = "imageurl"
+
+
+def open_source(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection]:
+    """The records of the recipe's data set, in no particular order; a row that can't be read is a rejection.
+
+    Args:
+        section: The recipe's section `data`; of the source `sample`, with the path of the catalogue's table.
+        needed: Columns that templates and key use.
+
+    Raises:
+        DataError: a column is missing, or a file is damaged.
+        MissingInputError: a file or data set is not there.
+        UnavailableError: the hub can't be reached.
+    """
+    match section.source:
+        case "dbq" | "sample":
+            return _read_dbq(section, needed)
+        case "hf":
+            return read_hub(section, needed, section.image_columns)
+        case "jsonl":
+            return read_jsonl(section, needed, section.image_columns)
+        case "csv":
+            return read_csv(section, needed, section.image_columns)
+        case "parquet":
+            return read_parquet(section, needed, section.image_columns)
+        case "imagefolder":
+            return read_imagefolder(section, needed)
+        case "llava":
+            return read_llava(section)
+
+
+def fingerprint(section: DataSection) -> list[list[str | int]]:
+    """What tells whether the input has changed: name, size and time of each local file, or the hub's commit."""
+    path = Path(section.path or "").expanduser().absolute()
+    if not path.exists():
+        return [[str(section.path), hub_commit(section)]]
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    stats = ((file, file.stat()) for file in files)
+    return [[str(file), status.st_size, status.st_mtime_ns] for file, status in stats]
+
+
+def _read_dbq(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection]:
+    """The schema of DBQ's product prices, from the hub or a local table; pictures stand in `imageurl`."""
+    # The schema has no column `image`: the field's default means the schema's picture column.
+    pictures = (_DBQ_PICTURE,) if section.image == "image" else section.image_columns
+    path = Path(section.path or "").expanduser()
+    if not path.exists():
+        return read_hub(section, needed, pictures)
+    suffixes = {file.suffix.lower() for file in path.rglob("*")} if path.is_dir() else {path.suffix.lower()}
+    readers = {PARQUET_SUFFIXES: read_parquet, JSONL_SUFFIXES: read_jsonl, CSV_SUFFIXES: read_csv}
+    for known, read in readers.items():
+        if suffixes.intersection(known):
+            return read(section, needed, pictures)
+    return read_hub(section, needed, pictures)

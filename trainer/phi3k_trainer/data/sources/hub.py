@@ -1,0 +1,95 @@
+"""Source `hf`: data sets of the Hugging Face hub, or a folder that `save_to_disk` wrote."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.sources.files import require_columns
+from phi3k_trainer.errors import DataError, MissingInputError, UnavailableError
+from phi3k_trainer.recipe.data import DataSection
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]) -> Iterator[Record | Rejection]:
+    """Rows of `data.split`; Image features are taken as the bytes they hold, class labels by their names.
+
+    Raises:
+        DataError: a column or the split is missing.
+        MissingInputError: there is no such data set.
+        UnavailableError: the hub can't be reached.
+    """
+    table = _load(section)
+    require_columns((*needed, *pictures), table.column_names, str(section.path))
+    folder = Path(section.image_root).expanduser().absolute() if section.image_root else None
+    names = {column: feature for column, feature in table.features.items() if hasattr(feature, "int2str")}
+    for number, row in enumerate(_without_decoding(table), start=1):
+        labels = {column: names[column].int2str(row[column]) for column in names if row[column] is not None}
+        yield Record(f"{section.path}:{number}", {**row, **labels}, pictures, folder)
+
+
+def is_saved_to_disk(path: Path) -> bool:
+    """Whether `save_to_disk` of the `datasets` library wrote this directory."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def hub_commit(section: DataSection) -> str:
+    """The commit that `data.revision` means now; the revision itself while the hub can't be asked."""
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    revision = section.revision or "main"
+    if _COMMIT.fullmatch(revision):
+        return revision
+    try:
+        return HfApi().dataset_info(str(section.path), revision=revision, timeout=10).sha or revision
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError):
+        return revision
+
+
+def _load(section: DataSection) -> Any:
+    import datasets  # here because it takes over a second to import
+    from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    path = Path(section.path or "").expanduser()
+    try:
+        if is_saved_to_disk(path):
+            loaded = datasets.load_from_disk(str(path))
+            return _split(loaded, section) if isinstance(loaded, datasets.DatasetDict) else loaded
+        return datasets.load_dataset(section.path, revision=section.revision, split=section.split)
+    except DatasetNotFoundError as error:
+        raise MissingInputError(
+            f"There is no data set '{section.path}' on the hub or on this disk, or it needs a login "
+            f"(set HF_TOKEN, or accept its terms on its page): {error}"
+        ) from error
+    except (ConnectionError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+        raise UnavailableError(
+            f"The data set '{section.path}' can't be had from the hub: {error}. Check the network, "
+            "or point data.path at a folder that save_to_disk wrote."
+        ) from error
+    except (ValueError, OSError) as error:
+        raise DataError(f"The data set '{section.path}' (split '{section.split}') can't be loaded: {error}") from error
+
+
+def _split(splits: Any, section: DataSection) -> Any:
+    if section.split not in splits:
+        raise DataError(f"{section.path} has no split '{section.split}'; it has: {', '.join(splits)}. Set data.split.")
+    return splits[section.split]
+
+
+def _without_decoding(table: Any) -> Any:
+    """The table with each picture as {"bytes", "path"}, also in lists of pictures."""
+    import datasets
+
+    features = table.features.copy()
+    for column, feature in table.features.items():
+        if isinstance(feature, datasets.Image):
+            features[column] = datasets.Image(decode=False)
+        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
+            features[column] = datasets.List(datasets.Image(decode=False))
+    return table.cast(features) if features != table.features else table

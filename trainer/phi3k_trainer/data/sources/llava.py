@@ -1,0 +1,96 @@
+"""Source `llava`: the JSON of LLaVA and its descendants, a conversation a row.
+
+`[{"id": ..., "image": "a.jpg" | ["a.jpg", ...], "conversations": [{"from": "human", "value": "<image>\\n..."}, ...]}]`,
+as one JSON array or as JSON lines. Rows without `image` (or `images`) are text only.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.sources.files import picture_folder, require_columns, table_files
+from phi3k_trainer.data.sources.lines import JSONL_SUFFIXES, json_lines
+from phi3k_trainer.errors import DataError
+from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
+from phi3k_trainer.recipe.data import DataSection
+
+_ROLES: Mapping[str, Role] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+_IMAGE_TAG = "<image>"
+
+
+def read_llava(section: DataSection) -> Iterator[Record | Rejection]:
+    """Rows with their own conversations; each `<image>` becomes the tag of the next picture, where it stands.
+
+    Raises:
+        DataError: the file is not an array of objects, or no row has `conversations`.
+        MissingInputError: there is no such file.
+    """
+    seen: dict[str, None] = {}
+    for file in table_files(section, (".json", *JSONL_SUFFIXES)):
+        folder = picture_folder(section, file)
+        rows = json_lines(file) if file.suffix.lower() in JSONL_SUFFIXES else _json_array(file)
+        for where, row in rows:
+            if isinstance(row, Rejection):
+                yield row
+                continue
+            seen.update(dict.fromkeys(row))
+            yield _record(where, row, folder, section.system)
+    if seen:
+        require_columns(("conversations", *((section.key,) if section.key else ())), seen, str(section.path))
+
+
+def _json_array(file: Path) -> Iterator[tuple[str, dict[str, Any] | Rejection]]:
+    try:
+        rows = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{file} is not JSON: {error}.") from error
+    if not isinstance(rows, list):
+        raise DataError(f"{file} is not a JSON array of conversations (one object a line goes into a .jsonl file).")
+    for number, row in enumerate(rows, start=1):
+        where = f"{file.name}#{number}"
+        yield where, row if isinstance(row, dict) else Rejection(where, "unreadable_row", "not a JSON object")
+
+
+def _record(where: str, row: dict[str, Any], folder: Path, system: str | None) -> Record | Rejection:
+    pictures = tuple(name for name in ("image", "images") if row.get(name))[:1]
+    try:
+        turns = _turns(row.get("conversations"))
+    except ValueError as error:
+        return Rejection(where, "bad_conversation", str(error))
+    if system is not None and turns[0].role != "system":
+        turns = (Turn("system", system), *turns)
+    return Record(where, row, pictures, folder, turns)
+
+
+def _turns(conversations: object) -> tuple[Turn, ...]:
+    if not isinstance(conversations, list) or not conversations:
+        raise ValueError("no list of conversations")
+    numbers = count(1)
+    turns = tuple(_turn(turn, numbers) for turn in conversations)
+    if any(turn.role == "system" for turn in turns[1:]):
+        raise ValueError("a system message after the beginning")
+    spoken = [turn.role for turn in turns if turn.role != "system"]
+    if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
+        raise ValueError(f"user and assistant don't take turns, the assistant last: {', '.join(spoken)}")
+    return turns
+
+
+def _turn(turn: object, numbers: Iterator[int]) -> Turn:
+    if not isinstance(turn, dict) or turn.get("from") not in _ROLES or not isinstance(turn.get("value"), str):
+        raise ValueError(f"not a turn with from ({', '.join(_ROLES)}) and value: {str(turn)[:100]}")
+    role = _ROLES[turn["from"]]
+    text = literal(turn["value"])
+    if role == "assistant":
+        return Turn(role, text)
+    return Turn(role, re.sub(_IMAGE_TAG, lambda _: image_tag(next(numbers)), text))
