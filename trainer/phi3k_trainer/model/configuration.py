@@ -62,7 +62,9 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed
         if isinstance(self.vision_config, dict):
             self.vision_config = {**CLIP_VIT_L_14_336, **self.vision_config}
         if kwargs.get("rope_scaling") is not None:
-            kwargs["rope_scaling"] = dict(kwargs["rope_scaling"])  # transformers writes into it
+            stretch = self.max_position_embeddings / self.original_max_position_embeddings
+            # A copy, since transformers writes into it; the factor is what it would work out, with a warning.
+            kwargs["rope_scaling"] = {"factor": stretch, **kwargs["rope_scaling"]}
         if self.rope_parameters is not None:
             self.rope_parameters = dict(self.rope_parameters)
         super().__post_init__(**kwargs)

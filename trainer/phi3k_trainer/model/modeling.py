@@ -1,5 +1,6 @@
 """Phi-3-Vision, built from transformers' Phi-3 and CLIP layers, under the published names."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +18,10 @@ from phi3k_trainer.model.configuration import Phi3VConfig
 from phi3k_trainer.model.language import LongRotaryEmbedding
 from phi3k_trainer.model.placement import image_positions
 from phi3k_trainer.model.vision import Grid, ImageEmbedding
+from phi3k_trainer.prompts.encoding import IGNORED
 
-IGNORED_LABEL = -100
-"""The label of a token from which nothing is learned."""
+EMBEDDING_ALIAS = "model.vision_embed_tokens.wte.weight"
+"""A second name that the published code has for `model.embed_tokens.weight`; some checkpoints store both."""
 
 
 class Phi3VPreTrainedModel(Phi3PreTrainedModel):  # type: ignore[misc]
@@ -28,8 +30,7 @@ class Phi3VPreTrainedModel(Phi3PreTrainedModel):  # type: ignore[misc]
     config: Phi3VConfig
     config_class = Phi3VConfig
     _no_split_modules = ("Phi3DecoderLayer", "CLIPEncoderLayer")
-    # The published code knows the word embedding by a second name; some checkpoints store it under both.
-    _keys_to_ignore_on_load_unexpected = (r"^model\.vision_embed_tokens\.wte\.weight$",)
+    _keys_to_ignore_on_load_unexpected = (re.escape(EMBEDDING_ALIAS),)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -124,6 +125,27 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, GenerationMixin):  # type: ignore[m
         self.model = Phi3VModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """As in transformers, but a key that is missing, left over or of another shape is an error.
+
+        Raises:
+            DataError: Listing those keys.
+        """
+        kwargs["ignore_mismatched_sizes"] = True  # so that they reach the list
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        found = {what: sorted(map(str, info[what])) for what in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+        if any(found.values()):
+            raise DataError(f"the weights don't belong to the configuration: {found}")
+        model.end_generation_at_stop_tokens()
+        model.model.vision_embed_tokens.img_processor.vision_model.freeze_unused()
+        return (model, info) if output_loading_info else model
+
+    def end_generation_at_stop_tokens(self) -> None:
+        """Let `generate` end at the configuration's stop tokens: published generation files name `</s>`."""
+        self.generation_config.eos_token_id = self.config.eos_token_id
+        self.generation_config.pad_token_id = self.config.pad_token_id
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -241,7 +263,7 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, GenerationMixin):  # type: ignore[m
 
     def _labelled_loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         targets = labels[:, 1:]
-        is_labelled = targets != IGNORED_LABEL
+        is_labelled = targets != IGNORED
         logits = self.lm_head(hidden[:, :-1][is_labelled]).float()
         total = functional.cross_entropy(logits, targets[is_labelled], reduction="sum")
         return total, is_labelled.sum()

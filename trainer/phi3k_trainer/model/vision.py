@@ -26,12 +26,20 @@ class ClipTower(nn.Module):
         self.pre_layrnorm = nn.LayerNorm(clip.hidden_size, eps=clip.layer_norm_eps)  # sic, in the checkpoints
         self.encoder = CLIPEncoder(clip)
         self.post_layernorm = nn.LayerNorm(clip.hidden_size, eps=clip.layer_norm_eps)
-        for module in self.unused_modules():
-            module.requires_grad_(requires_grad=False)
+        self.freeze_unused()
 
     def unused_modules(self) -> tuple[nn.Module, ...]:
         """The modules whose weights are stored but never used; training must not ask them for gradients."""
         return self.encoder.layers[-1], self.post_layernorm
+
+    def freeze_unused(self) -> None:
+        """Ask for no gradient where none can come."""
+        for module in self.unused_modules():
+            module.requires_grad_(requires_grad=False)
+
+    def restore_positions(self, device: torch.device) -> None:
+        """Put back the one buffer that is stored nowhere, after the tower was built on the meta device."""
+        self.embeddings.position_ids = torch.arange(self.embeddings.num_positions, device=device).expand(1, -1)
 
     def forward(self, crops: Tensor) -> Tensor:
         """Patch features `[N, patches, hidden]` of normalised crops `[N, 3, size, size]`."""
