@@ -1,0 +1,262 @@
+"""Runs report to a real W&B-compatible server (openwandb), and never depend on it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from phi3k_trainer.recipe import parse_recipe
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+RUN_ID = "e2e0run1"
+PROJECT = "tracked"
+AXIS = "train/step"
+
+RECIPE = f"""
+apiVersion: phi3k/v1
+name: tracked-run
+model: {{base: tiny}}
+data: {{source: sample, prompt: "What is this?", answer: "Product: {{title}}"}}
+tracking: {{wandb: {{project: {PROJECT}}}}}
+"""
+
+# One process of a run: steps FIRST..LAST, then evaluation, table, checkpoint, and the end as it was asked for.
+PROCESS = """
+import sys
+from pathlib import Path
+from PIL import Image
+from rich.console import Console
+from phi3k_trainer.evaluation.predictions import Prediction
+from phi3k_trainer.recipe import load_recipe
+from phi3k_trainer.tracking.start import run_id, start_tracking
+
+directory, first, last, ending = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+recipe = load_recipe(directory / "recipe.yaml", sys.argv[5:])
+tracker = start_tracking(recipe, directory / "run", run_id=run_id("e2e0run1"), step=first - 1, total_steps=6,
+                         console=Console(file=sys.stdout))
+for step in range(first, last + 1):
+    tracker.log(step, {"train/loss": 1 / step, "train/tokens_per_second": 100.0})
+if ending == "wait":
+    print("WAITING", flush=True)
+    sys.stdin.readline()
+    for step in range(last + 1, 7):
+        tracker.log(step, {"train/loss": 1 / step, "train/tokens_per_second": 100.0})
+picture = directory / "picture.png"
+Image.new("RGB", (40, 30), "teal").save(picture)
+tracker.log(last, {"eval/loss": 0.5, "eval/title/exact_match": 0.75})
+tracker.log_predictions(last, [Prediction("row-1", (picture,), "What is this?", "Product: Parka", "Product: Coat",
+                                          {"title": "Parka"}, {"title": "Coat"})])
+checkpoint = directory / f"step-{last:06d}"
+checkpoint.mkdir(exist_ok=True)
+(checkpoint / "weights.safetensors").write_bytes(b"weights of step %d" % last)
+tracker.log_checkpoint(checkpoint, ["latest", "best", f"step-{last}"])
+if ending == "preempted":
+    tracker.preempting()
+tracker.finish(143 if ending == "preempted" else 0)
+print("FINISHED")
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running openwandb."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str) -> Any:
+        response = httpx.get(self.url + path, auth=("api", KEY), timeout=10)
+        response.raise_for_status()
+        return response.json()
+
+    def curve(self, name: str) -> dict[float, float]:
+        """The points of a metric over our own axis; the server knows that a point of both was logged at one time."""
+        axis, values = ({point["wall_time"]: point["value"] for point in self.points(key)} for key in (AXIS, name))
+        return {axis[moment]: value for moment, value in values.items()}
+
+    def points(self, name: str) -> list[dict[str, float]]:
+        points: list[dict[str, float]] = self.get(f"/api/v2/runs/{RUN_ID}/metrics?key={name}")["metrics"]
+        return points
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def eventually(check: Callable[[], bool], seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return True
+        time.sleep(0.2)
+    return check()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    port, data = free_port(), tmp_path / "server"
+    log = (tmp_path / "server.log").open("wb")
+    command = [str(Path(sys.executable).with_name("openwandb")), "serve", "--host", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen([*command, "--data-dir", str(data)], stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+
+    def is_up() -> bool:
+        try:
+            return httpx.get(url + "/login", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    try:
+        assert eventually(is_up, 60), (tmp_path / "server.log").read_text()
+        yield Server(url, data, process)
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+def environment(url: str | None, directory: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    kept |= {"HOME": str(directory), "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false"}
+    return kept | ({"WANDB_BASE_URL": url} if url else {})
+
+
+def run_process(
+    directory: Path, url: str | None, first: int, last: int, ending: str = "done", *overrides: str
+) -> subprocess.CompletedProcess[str]:
+    arguments = [str(directory), str(first), str(last), ending, *overrides]
+    return subprocess.run(
+        [sys.executable, "-c", PROCESS, *arguments],
+        env=environment(url, directory),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def test_everything_a_run_reports_arrives_at_the_server(server: Server, directory: Path) -> None:
+    done = run_process(directory, server.url, 1, 6)
+    assert done.returncode == 0, done.stderr
+    assert f"W&B is online, because {server.url} knows the key" in done.stdout
+    assert f"/runs/{RUN_ID}" in done.stdout, "the address of the run is printed"
+
+    assert server.curve("train/loss") == {step: 1 / step for step in range(1, 7)}
+    assert server.curve("eval/title/exact_match") == {6: 0.75}
+
+    config = {key: entry["value"] for key, entry in server.get(f"/api/v2/runs/{RUN_ID}/config")["config"].items()}
+    assert config["recipe"] == parse_recipe(RECIPE).model_dump(mode="json")
+    assert config["environment"]["packages"]["torch"]
+    assert config["environment"]["git"]["commit"]
+
+    files = {file["name"]: Path(file["path"]) for file in server.get(f"/api/v1/runs/{RUN_ID}/files")["files"]}
+    tables = [path for name, path in files.items() if "eval/predictions" in name and name.endswith(".table.json")]
+    table = json.loads(tables[0].read_text())
+    assert table["columns"] == ["step", "key", "picture", "prompt", "target", "answer"]
+    step, key, picture, *texts = table["data"][0]
+    assert (step, key, texts) == (6, "row-1", ["What is this?", "Product: Parka", "Product: Coat"])
+    assert picture["_type"] == "image-file"
+    assert files[picture["path"]].read_bytes().startswith(b"\x89PNG")
+
+    artifacts = server.get(f"/api/v2/runs/{RUN_ID}/artifacts")["artifacts"]
+    assert f"checkpoint-{RUN_ID}" in [artifact["name"] for artifact in artifacts]
+    uploads = [path.read_bytes() for path in (server.data / "artifacts").rglob("*") if path.is_file()]
+    assert b"weights of step 6" in uploads
+
+
+def test_a_restarted_process_continues_the_same_run(server: Server, directory: Path) -> None:
+    first = run_process(directory, server.url, 1, 3, "preempted")
+    second = run_process(directory, server.url, 4, 6)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+
+    runs = server.get(f"/api/v2/projects/default/{PROJECT}/runs")["runs"]
+    assert [run["run_id"] for run in runs] == [RUN_ID]
+    assert server.curve("train/loss") == {step: 1 / step for step in range(1, 7)}
+    logged = [json.loads(line) for line in (directory / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_server_that_dies_during_the_run_does_not_stop_it(server: Server, directory: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROCESS, str(directory), "1", "3", "wait"],
+        env=environment(server.url, directory),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any(line == "WAITING\n" for line in process.stdout)
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        started = time.monotonic()
+        output, errors = process.communicate("go on\n", timeout=150)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert output.endswith("FINISHED\n"), output
+    assert "uploading a checkpoint failed" in output
+    assert "wandb sync" in output
+    assert time.monotonic() - started < 60
+    logged = [json.loads(line) for line in (directory / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_an_unreachable_server_means_an_offline_run_that_keeps_everything(mode: str, directory: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    done = run_process(directory, url, 1, 6, "done", f"tracking.wandb.mode={mode}")
+    assert done.returncode == 0, done.stderr
+    assert "W&B is offline, because" in done.stdout
+    assert "wandb sync" in done.stdout
+    assert list((directory / "run" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_a_server_that_accepts_and_never_answers_delays_the_start_by_seconds_only(directory: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        done = run_process(directory, url, 1, 6)
+    assert done.returncode == 0, done.stderr
+    assert f"W&B is offline, because {url}" in done.stdout
+    assert time.monotonic() - started < 40
+
+
+def test_without_an_account_nothing_is_asked_and_nothing_is_sent(server: Server, directory: Path) -> None:
+    without_key = {name: value for name, value in environment(server.url, directory).items() if name != "WANDB_API_KEY"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESS, str(directory), "1", "6", "done"],
+        env=without_key,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "W&B is offline, because there is no key" in done.stdout
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        server.get(f"/api/v2/runs/{RUN_ID}")

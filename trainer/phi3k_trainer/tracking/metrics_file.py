@@ -1,0 +1,72 @@
+"""metrics.jsonl: every logged number of a run, one JSON object a line."""
+
+import errno
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.tracking.tracker import Tracker
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read whole lines in order: `step`, `time` (seconds since 1970), the metrics; a missing file counts as empty.
+
+    A last line without its line feed was cut off by a kill and is left out. Numbers that are not finite are None.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Drop what was logged after optimiser step `step`, so that a resumed run logs each step once; atomic."""
+    if not path.exists():
+        return
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class MetricsFile(Tracker):
+    """Appends to metrics.jsonl and flushes each line; lines that a full disk refuses are kept and written later."""
+
+    def __init__(self, path: Path, report: Tracker) -> None:
+        """Append to `path`; `report` is told (once) when writing fails."""
+        self._path = path
+        self._report = report
+        self._waiting = b""
+        self._failed = False
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Append one line; a number that is not finite becomes null (JSON has no NaN)."""
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}, allow_nan=False)
+        self._waiting += line.encode() + b"\n"
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            self._append()
+        except OSError as error:
+            if not self._failed:
+                self._report.note(f"{self._path} can't be written ({error}); its lines wait in memory, the run goes on")
+            self._failed = True
+        else:
+            self._waiting = b""
+            self._failed = False
+
+    def _append(self) -> None:
+        with self._path.open("ab", buffering=0) as file:
+            end = file.tell()
+            if file.write(self._waiting) < len(self._waiting):
+                file.truncate(end)  # a part of a line would spoil the one that follows it
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
