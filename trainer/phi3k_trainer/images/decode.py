@@ -81,16 +81,13 @@ def _open(data: bytes) -> Image.Image:
             f"not a picture in a supported format ({', '.join(FORMATS)}): the data starts with {data[:12]!r}",
         )
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError("too_large", str(error)) from error
     except UnidentifiedImageError as error:
         raise ImageError("unreadable", "the picture's header is damaged") from error
     except Exception as error:  # as in decode_image
         raise ImageError("unreadable", f"the picture's header is damaged: {error}") from error
-    if image.width == 0 or image.height == 0:
-        raise ImageError("empty", f"the picture has {image.width} x {image.height} pixels")
-    return image
 
 
 def _orientation(image: Image.Image) -> int:
