@@ -1,7 +1,7 @@
 """From an example to token ids, labels and uint8 pictures, and how long it is without reading a pixel."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.data.dataset import Example, StoredImage
+from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.images.decode import decode_image
 from phi3k_trainer.images.hd import hd_shape, hd_transform
@@ -120,9 +121,40 @@ class PictureCache:
                 self._bytes -= oldest.nbytes
 
 
-def measure_all(encoder: Encoder, examples: Sequence[Example]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Tokens and labels of every example, int64 [len(examples)] each."""
-    measures = [encoder.measure(example) for example in examples]
-    tokens = np.array([measure.num_tokens for measure in measures], np.int64)
-    labels = np.array([measure.num_labels for measure in measures], np.int64)
-    return tokens, labels
+@dataclass(frozen=True)
+class MeasuredExamples:
+    """Examples that can be encoded, with their sizes, and those that can't."""
+
+    examples: tuple[Example, ...]
+    num_tokens: NDArray[np.int64]
+    """[len(examples)] positions in the language model."""
+    num_labels: NDArray[np.int64]
+    """[len(examples)] positions that something is learned at, at least 1."""
+    rejections: tuple[Rejection, ...]
+
+
+def measure_examples(encoder: Encoder, examples: Iterable[Example], max_tokens: int) -> MeasuredExamples:
+    """Measure every example; those without labels, with wrong tags or over `max_tokens` are set aside."""
+    kept: list[Example] = []
+    measures: list[Measure] = []
+    rejections: list[Rejection] = []
+    for example in examples:
+        try:
+            measure = encoder.measure(example)
+        except DataError as error:
+            rejections.append(Rejection(example.key, "not_encodable", str(error)))
+            continue
+        if measure.num_tokens > max_tokens:
+            detail = f"{measure.num_tokens} tokens, over the {max_tokens} of data.max_tokens and the model's context"
+            rejections.append(Rejection(example.key, "too_long", detail))
+        elif measure.num_labels == 0:
+            rejections.append(Rejection(example.key, "no_labels", "nothing could be learned from it"))
+        else:
+            kept.append(example)
+            measures.append(measure)
+    return MeasuredExamples(
+        tuple(kept),
+        np.array([measure.num_tokens for measure in measures], np.int64),
+        np.array([measure.num_labels for measure in measures], np.int64),
+        tuple(rejections),
+    )

@@ -1,19 +1,21 @@
 """LoRA and DoRA through PEFT, injected into the model in place, so that it stays a Phi3VForCausalLM."""
 
 import re
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from phi3k_trainer.recipe.model import TuningSection
+
+if TYPE_CHECKING:  # PEFT is slow to import and only needed where there are adapters
+    from peft import LoraConfig
 
 ADAPTER_NAME = "default"
 VISION_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 
-def adapter_config(tuning: TuningSection, num_vision_layers: int, base: str) -> LoraConfig | None:
+def adapter_config(tuning: TuningSection, num_vision_layers: int, base: str) -> "LoraConfig | None":
     """PEFT's configuration for `tuning`, or None when it trains no adapter.
 
     Args:
@@ -31,9 +33,11 @@ def adapter_config(tuning: TuningSection, num_vision_layers: int, base: str) -> 
         patterns.append(r"model\.vision_embed_tokens\.img_projection\.(0|2)")
     if not patterns:
         return None
+    from peft import LoraConfig
+
     return LoraConfig(
         r=tuning.rank,
-        lora_alpha=tuning.alpha,
+        lora_alpha=tuning.alpha,  # type: ignore[arg-type]  # declared int; any number works
         lora_dropout=tuning.dropout,
         target_modules="|".join(f"({pattern})" for pattern in patterns),
         use_dora=tuning.method == "dora",
@@ -41,8 +45,10 @@ def adapter_config(tuning: TuningSection, num_vision_layers: int, base: str) -> 
     )
 
 
-def attach_adapters(model: nn.Module, config: LoraConfig) -> None:
+def attach_adapters(model: nn.Module, config: "LoraConfig") -> None:
     """Add adapters, float32 and without effect yet, to the layers that `config` targets."""
+    from peft import inject_adapter_in_model
+
     inject_adapter_in_model(config, model, ADAPTER_NAME)
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
@@ -54,6 +60,8 @@ def merge_adapters(model: nn.Module) -> None:
 
     Raises ValueError when a merged weight is not finite.
     """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,14 @@ def newest_verified(root: Path) -> tuple[Path | None, list[Damaged]]:
             return path, damaged
         damaged.append(Damaged(path, damage))
     return None, damaged
+
+
+def set_aside(damaged: Sequence[Damaged]) -> None:
+    """Rename damaged checkpoints to damaged-step-..., so that they neither count as kept nor are looked at again."""
+    for checkpoint in damaged:
+        new = checkpoint.path.with_name(f"damaged-{checkpoint.path.name}")
+        shutil.rmtree(new, ignore_errors=True)
+        checkpoint.path.rename(new)
 
 
 def prune(root: Path, keep: int, best_step: int | None) -> None:

@@ -1,5 +1,6 @@
 """The directory of a run: what lies where, and to which recipe it belongs."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,15 @@ class RunDirectory:
                     f"{self.path} already holds a run of this recipe. Go on with --resume, choose another name, "
                     "or move that directory away."
                 )
+            if different:
+                self._forget_preparation()
         write_atomically(self.recipe, dump_recipe(recipe).encode())
+
+    def _forget_preparation(self) -> None:
+        """Remove what was made for another recipe that never got to its first checkpoint."""
+        shutil.rmtree(self.base, ignore_errors=True)
+        for path in (self.path / "dataset.json", self.path / "quarantine.jsonl", self.metrics):
+            path.unlink(missing_ok=True)
 
 
 def run_directory(recipe: Recipe) -> RunDirectory:

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+
+from phi3k_trainer.data.batches import MicroBatch
+from phi3k_trainer.model import Phi3VForCausalLM
 
 # Fetching and checking a whole data set happens on rank 0 while the others wait.
 PREPARATION_TIMEOUT = timedelta(hours=24)
@@ -58,7 +62,7 @@ class Processes:
         if self.world_size == 1:
             yield
             return
-        group = distributed.new_group(backend="gloo", timeout=PREPARATION_TIMEOUT)
+        group: Any = distributed.new_group(backend="gloo", timeout=PREPARATION_TIMEOUT)
         if not self.is_first:
             distributed.barrier(group)
         yield
@@ -98,12 +102,12 @@ class TokenLoss(nn.Module):
         return loss
 
 
-def shard(model: nn.Module, processes: Processes, dtype: torch.dtype) -> None:
+def shard(model: Phi3VForCausalLM, processes: Processes, dtype: torch.dtype) -> None:
     """Shard every weight over the processes (FSDP2), a layer at a time; the model computes in `dtype` from then on.
 
     Trained weights keep their type at rest; gradients are reduced in float32.
     """
-    mesh = distributed.init_device_mesh(processes.device.type, (processes.world_size,))
+    mesh = init_device_mesh(processes.device.type, (processes.world_size,))
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     layer_classes = model._no_split_modules
     for module in list(model.modules()):
@@ -127,6 +131,18 @@ def gradients_stay_local(loss: nn.Module) -> AbstractContextManager[None]:
     Sharded gradients are reduced in every pass: keeping them whole would take the memory that sharding saves.
     """
     return loss.no_sync() if isinstance(loss, DistributedDataParallel) else nullcontext()
+
+
+def gradients_add_up_in_fixed_order(loss: nn.Module, blank: MicroBatch, processes: Processes) -> None:
+    """Let DDP settle its buckets on a pass that changes nothing.
+
+    DDP lays its buckets out anew after the first backward pass, and with them the order of summation. A resumed run
+    would else have other rounding in its first step than the run that was never stopped.
+    """
+    if isinstance(loss, DistributedDataParallel):
+        total, _ = loss(**blank.model_inputs(processes.device, torch.float32))
+        (total * 0.0).backward()
+        loss.zero_grad(set_to_none=True)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ from types import FrameType
 from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, Phi3kError
 
 
-class Preempted(Phi3kError):
+class PreemptedError(Phi3kError):
     """The run was told to stop; what it had learned is saved."""
 
     exit_code = PREEMPTED_EXIT_CODE
 
 
-class _StopNow(BaseException):
+class StopNow(BaseException):
     """Unwinds to `listening`. No Exception: code that expects any error from a decoder shall not swallow it."""
 
 
@@ -34,13 +34,13 @@ class StopRequest:
         and from torchrun); a second Ctrl-C has its usual effect.
 
         Raises:
-            Preempted: a signal ended the block.
+            PreemptedError: a signal ended the block.
         """
         previous = {number: signal.signal(number, self._handle) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
-        except _StopNow:
-            raise Preempted("told to stop; there was nothing to save. Start again with --resume.") from None
+        except StopNow:
+            raise PreemptedError("told to stop; there was nothing left to save. Go on with --resume.") from None
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -59,4 +59,4 @@ class StopRequest:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if not self._deferred:
-            raise _StopNow
+            raise StopNow

@@ -31,12 +31,12 @@ def quantize_language_model(model: nn.Module, compute_dtype: torch.dtype, device
 
     Quantises layer by layer, so the device never holds more than one of them in full.
     """
-    from bitsandbytes.nn import Linear4bit, Params4bit
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
 
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear) or not name.startswith("model.layers."):
             continue
-        quantized = Linear4bit(
+        quantized = Linear4bit(  # type: ignore[no-untyped-call]
             module.in_features,
             module.out_features,
             bias=module.bias is not None,
@@ -51,7 +51,7 @@ def quantize_language_model(model: nn.Module, compute_dtype: torch.dtype, device
             compress_statistics=True,
             module=quantized,
         )
-        quantized.weight = weight.to(device)
+        quantized.weight = weight.to(device)  # type: ignore[misc]  # this quantises
         quantized.bias = module.bias
         model.set_submodule(name, quantized)
     model.is_loaded_in_4bit = True  # type: ignore[assignment]  # PEFT reads it

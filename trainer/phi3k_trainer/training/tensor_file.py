@@ -91,4 +91,4 @@ def _chunks(tensors: TensorFile) -> Iterator[bytes | memoryview]:
     for (name, layout), value in zip(tensors.layouts.items(), tensors.values, strict=True):
         if (value.dtype, tuple(value.shape)) != (layout.dtype, layout.shape):
             raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, announced as {layout}")
-        yield memoryview(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        yield value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data

@@ -32,7 +32,8 @@ def tensor_files(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str
     parameters = trained_parameters(model)
     adapters = {name: p for name, p in parameters.items() if is_adapter(name)}
     others = {name: p for name, p in parameters.items() if not is_adapter(name)}
-    files = {ADAPTER_FILE: adapters, WEIGHTS_FILE: others, OPTIMIZER_FILE: _moments(parameters, optimizer)}
+    moments = _moments(parameters, optimizer)
+    files: dict[str, Mapping[str, Tensor]] = {ADAPTER_FILE: adapters, WEIGHTS_FILE: others, OPTIMIZER_FILE: moments}
     return {name: _tensor_file(tensors) for name, tensors in files.items() if tensors}
 
 

@@ -1,0 +1,92 @@
+"""One optimiser step: gradients summed over forward passes and processes, clipped, and taken or skipped."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from phi3k_trainer.data.batches import MicroBatch
+from phi3k_trainer.training.parallel import Processes, gradients_stay_local, whole
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How the forward pass computes."""
+
+    dtype: torch.dtype
+    """Type of matrix products."""
+    use_autocast: bool
+    """Whether float32 weights have to be cast on the way (FSDP does it by itself)."""
+
+    def context(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The context of a forward pass on `device`."""
+        return torch.autocast(device.type, self.dtype) if self.use_autocast else nullcontext()
+
+
+def adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:
+    """AdamW in one kernel over the groups' parameters."""
+    return torch.optim.AdamW(groups, betas=betas, fused=True)
+
+
+def add_gradients(
+    loss: nn.Module,
+    batches: Iterable[MicroBatch],
+    *,
+    step_labels: int,
+    processes: Processes,
+    precision: Precision,
+    dropout_key: str,
+) -> float:
+    """Run a step's forward and backward passes on this process.
+
+    Each pass adds the gradient of (its summed cross entropy / `step_labels`), where `step_labels` counts the labels
+    of all passes of all processes: the sum is the gradient of the step's mean, however it is split.
+
+    Returns:
+        The summed cross entropy of this process's passes.
+    """
+    total = torch.zeros((), device=processes.device)
+    for index, (batch, is_last) in enumerate(with_last(batches)):
+        torch.manual_seed(dropout_seed(f"{dropout_key}/{processes.rank}/{index}"))
+        with nullcontext() if is_last else gradients_stay_local(loss):
+            with precision.context(processes.device):
+                cross_entropy, _ = loss(**batch.model_inputs(processes.device, precision.dtype))
+            # DDP and FSDP take the mean over processes; we want the sum.
+            (cross_entropy * (processes.world_size / step_labels)).backward()
+        total += cross_entropy.detach()
+    return total.item()
+
+
+def clip_gradients(parameters: list[nn.Parameter], max_norm: float) -> float:
+    """Scale gradients down to a global norm of `max_norm`; returns the norm before."""
+    return whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm)).item()
+
+
+def dropout_seed(key: str) -> int:
+    """A seed from `key`: dropout depends on where in the run a pass stands, not on what ran before it."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def with_last(batches: Iterable[MicroBatch]) -> Iterator[tuple[MicroBatch, bool]]:
+    """Each batch and whether it is the last."""
+    iterator = iter(batches)
+    batch = next(iterator)
+    for following in iterator:
+        yield batch, False
+        batch = following
+    yield batch, True
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """No dropout and no gradients inside the block."""
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train()

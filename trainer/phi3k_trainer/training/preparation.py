@@ -1,0 +1,81 @@
+"""What has to be there before the first step: the data, the model to start from, and the size of every sample."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from transformers import PreTrainedTokenizerFast
+
+from phi3k_trainer.data.dataset import Dataset, Example, prepare_dataset
+from phi3k_trainer.data.encoding import Encoder, MeasuredExamples, measure_examples
+from phi3k_trainer.data.progress import Progress
+from phi3k_trainer.errors import DataError
+from phi3k_trainer.model import Phi3VConfig
+from phi3k_trainer.model.loading import load_config, resolve_base
+from phi3k_trainer.model.tiny import build_tiny
+from phi3k_trainer.planning.model_shape import TINY
+from phi3k_trainer.prompts.tokenizer import load_tokenizer
+from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.training.directory import RunDirectory
+from phi3k_trainer.training.parallel import Processes
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a run learns from, is measured on, and starts from."""
+
+    dataset: Dataset
+    base: Path
+    """Directory of the model in the published layout."""
+    config: Phi3VConfig
+    tokenizer: PreTrainedTokenizerFast
+    encoder: Encoder
+    train: MeasuredExamples
+    evaluation: MeasuredExamples
+    """The held-out rows that the recipe uses; possibly none."""
+
+
+def prepare_run(recipe: Recipe, directory: RunDirectory, processes: Processes, screen: Console) -> Preparation:
+    """Read data and model for a run; the first process does what takes long, the others find it done.
+
+    Raises:
+        DataError: the data can't be used, or processes see different data.
+        MissingInputError, UnavailableError: data or model are not there.
+    """
+    with processes.first_goes_first(), screen.status("reading the data") as status:
+
+        def show(progress: Progress) -> None:
+            failed = f", {progress.failed} failed" if progress.failed else ""
+            status.update(f"{progress.stage}: {progress.done}/{progress.total or '?'}{failed}")
+
+        dataset = prepare_dataset(recipe, directory.path, show)
+        base = _base_model(recipe, directory, dataset)
+        status.update("counting tokens")
+        config = load_config(base)
+        tokenizer = load_tokenizer(base)
+        encoder = Encoder(tokenizer, config, num_crops=recipe.model.num_crops, max_pixels=recipe.data.max_pixels)
+        max_tokens = min(recipe.data.max_tokens, config.max_position_embeddings)
+        train = measure_examples(encoder, dataset.train, max_tokens)
+        held_out = dataset.evaluation[: recipe.evaluation.max_samples]
+        evaluation = measure_examples(encoder, held_out, max_tokens)
+        rejections = (*train.rejections, *evaluation.rejections)
+        if rejections and processes.is_first:
+            dataset.quarantine.extended(rejections).check_budget(recipe.data.error_budget)
+    if not train.examples:
+        raise DataError(f"no row is left to train on; {dataset.quarantine.path} says why each was set aside")
+    if processes.from_first(dataset.digest) != dataset.digest:
+        raise DataError("processes see different data: let data.cache be one directory that all of them share")
+    return Preparation(dataset, base, config, tokenizer, encoder, train, evaluation)
+
+
+def find_base(recipe: Recipe, directory: RunDirectory) -> Path:
+    """The directory of the model that a run started from."""
+    return directory.base if recipe.model.base == TINY else resolve_base(recipe.model.base, recipe.model.revision)
+
+
+def _base_model(recipe: Recipe, directory: RunDirectory, dataset: Dataset) -> Path:
+    if recipe.model.base == TINY:
+        examples: tuple[Example, ...] = tuple(dataset.train)
+        texts = (turn.text for example in examples for turn in example.turns)
+        build_tiny(recipe.model.tiny, texts, recipe.training.seed, directory.base)
+    return find_base(recipe, directory)

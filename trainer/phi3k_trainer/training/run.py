@@ -1,0 +1,171 @@
+"""From a recipe to a trained model: the one path of `phi3k train`, alone or under torchrun."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from phi3k_trainer.data.order import plan_steps
+from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, MissingInputError, Phi3kError, TrainingError
+from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.tracking.start import run_id, start_tracking
+from phi3k_trainer.tracking.tracker import Tracker
+from phi3k_trainer.training.building import build_tuned_model, torch_dtype
+from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
+from phi3k_trainer.training.directory import RunDirectory, run_directory
+from phi3k_trainer.training.groups import parameter_groups
+from phi3k_trainer.training.loop import Loop
+from phi3k_trainer.training.optimization import Precision, adamw
+from phi3k_trainer.training.parallel import (
+    Processes,
+    TokenLoss,
+    choose_parallelism,
+    joined_processes,
+    replicate,
+    shard,
+)
+from phi3k_trainer.training.preemption import StopNow, StopRequest
+from phi3k_trainer.training.preparation import Preparation, prepare_run
+from phi3k_trainer.training.saving import CheckpointKeeper, read_state
+from phi3k_trainer.training.speed import SpeedMeter
+from phi3k_trainer.training.state import TrainingState
+from phi3k_trainer.training.weights import load_optimizer, load_trained_weights
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run has left behind."""
+
+    directory: RunDirectory
+    steps: int
+    """Optimiser steps of the whole run, over all restarts."""
+    checkpoint: Path
+    """The last one."""
+
+
+def train(recipe: Recipe, *, resume: bool = False, console: Console | None = None) -> RunResult:
+    """Train as `recipe` says, in the run directory that it names.
+
+    Args:
+        recipe: The recipe in force.
+        resume: Go on from the newest checkpoint that verifies; without any, start.
+        console: Where the first process prints; None: standard output.
+
+    Raises:
+        PreemptedError: told to stop by SIGTERM or Ctrl-C, and saved.
+        Phi3kError: with the message and the exit code for the user.
+    """
+    stop_request = StopRequest()
+    with stop_request.listening(), joined_processes() as processes:
+        screen = (console or Console()) if processes.is_first else Console(quiet=True)
+        directory = run_directory(recipe)
+        if processes.is_first:
+            directory.claim(recipe, resume=resume)
+            clean_up(directory.checkpoints)
+        preparation = prepare_run(recipe, directory, processes, screen)
+        checkpoint = processes.from_first(_checkpoint_to_resume(directory, screen) if processes.is_first else None)
+        state = read_state(checkpoint) if checkpoint else TrainingState()
+        state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
+        loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint)
+        if processes.is_first:
+            loop.tracker = start_tracking(
+                recipe,
+                directory.path,
+                run_id=state.wandb_run_id,
+                step=state.step,
+                total_steps=len(loop.plan),
+                console=screen,
+            )
+        with _told_how_it_ends(loop.tracker), stop_request.deferred():
+            loop.run()
+        return RunResult(directory, state.step, loop.keeper.path_of(state.step))
+
+
+def _checkpoint_to_resume(directory: RunDirectory, screen: Console) -> Path | None:
+    """The newest checkpoint that verifies, or None where there is none at all."""
+    checkpoint, damaged = newest_verified(directory.checkpoints)
+    for found in damaged:
+        screen.print(f"{found.path} is damaged ({found.damage}); an older checkpoint is looked for", soft_wrap=True)
+    if damaged and checkpoint is None:
+        raise MissingInputError(
+            f"no checkpoint in {directory.checkpoints} is whole; the newest: {damaged[0].damage}. "
+            "Bring one back from a backup, or move the run's directory away to start again."
+        )
+    set_aside(damaged)
+    if checkpoint is not None:
+        screen.print(f"going on from {checkpoint}", soft_wrap=True)
+    return checkpoint
+
+
+def _build_loop(
+    recipe: Recipe,
+    directory: RunDirectory,
+    preparation: Preparation,
+    processes: Processes,
+    stop_request: StopRequest,
+    state: TrainingState,
+    checkpoint: Path | None,
+) -> Loop:
+    """Put model, optimiser and data together, as they were at `checkpoint` if there is one."""
+    training = recipe.training
+    plan = plan_steps(
+        training.seed,
+        preparation.train.num_tokens,
+        training.tokens_per_step,
+        epochs=training.epochs,
+        max_steps=training.max_steps,
+    )
+    tuned = build_tuned_model(recipe, preparation.base, processes.device)
+    model = tuned.model.train()
+    dtype = torch_dtype(recipe)
+    parallelism = choose_parallelism(training.parallel, processes.world_size, replica_fits=True)
+    if parallelism == "fsdp":
+        shard(model, processes, dtype)
+        loss: nn.Module = TokenLoss(model)
+    else:
+        loss = replicate(TokenLoss(model), processes)
+    optimizer = adamw(parameter_groups(model, training, recipe.tuning), training.betas)
+    if checkpoint is not None:
+        load_trained_weights(model, checkpoint)
+        load_optimizer(model, optimizer, checkpoint)
+    return Loop(
+        recipe=recipe,
+        processes=processes,
+        model=model,
+        loss=loss,
+        optimizer=optimizer,
+        precision=Precision(dtype, use_autocast=recipe.model.dtype == "bfloat16" and parallelism == "ddp"),
+        encoder=preparation.encoder,
+        train_data=preparation.train,
+        evaluation_data=preparation.evaluation,
+        plan=plan,
+        state=state,
+        keeper=CheckpointKeeper(
+            directory.checkpoints, recipe, processes, tuned.adapter_config, state.step if checkpoint else None
+        ),
+        tracker=Tracker(),
+        stop_request=stop_request,
+        speed=SpeedMeter(flops_per_token=None, peak_flops=None),
+        answer_table=lambda: (),
+    )
+
+
+@contextmanager
+def _told_how_it_ends(tracker: Tracker) -> Iterator[None]:
+    """Tell the tracker the exit code that the block ends with."""
+    exit_code = TrainingError.exit_code
+    try:
+        yield
+        exit_code = 0
+    except Phi3kError as error:
+        exit_code = error.exit_code
+        raise
+    except (KeyboardInterrupt, StopNow):
+        exit_code = PREEMPTED_EXIT_CODE
+        tracker.preempting()
+        raise
+    finally:
+        tracker.finish(exit_code)
