@@ -119,8 +119,9 @@ def check_fits(recipe: Recipe, shape: ModelShape, device_memory_bytes: int, worl
     memory = layout.memory
     raise RecipeError(
         f"this recipe needs about {memory.total / GIB:.1f} GiB on each device, which has "
-        f"{device_memory_bytes / GIB:.1f}: weights {memory.weights / GIB:.1f}, gradients {memory.gradients / GIB:.1f}, optimiser "
-        f"{memory.optimizer / GIB:.1f}, activations {memory.activations / GIB:.1f}, logits {memory.logits / GIB:.1f}, "
+        f"{device_memory_bytes / GIB:.1f}: weights {memory.weights / GIB:.1f}, gradients {memory.gradients / GIB:.1f}, "
+        f"optimiser {memory.optimizer / GIB:.1f}, activations {memory.activations / GIB:.1f}, "
+        f"logits {memory.logits / GIB:.1f}, "
         f"other {(memory.gathered + memory.runtime) / GIB:.1f} GiB. {advice}"
     )
 
