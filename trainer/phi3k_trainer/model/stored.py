@@ -1,16 +1,15 @@
 """The weights of a model directory, as they stand in its safetensors files."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phi3k_trainer.errors import DataError, MissingInputError
+from phi3k_trainer.json_files import read_json
 from phi3k_trainer.model.modeling import EMBEDDING_ALIAS
 
 Shape = tuple[int, ...]
@@ -125,20 +124,3 @@ def read_weights(
         except (OSError, SafetensorError) as problem:
             raise MissingInputError(f"{file} can't be read: {problem}") from problem
     return weights
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        MissingInputError: The file isn't there or isn't JSON.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as problem:
-        raise MissingInputError(f"{path} does not exist") from problem
-    except (OSError, ValueError) as problem:
-        raise MissingInputError(f"{path} can't be read as JSON: {problem}") from problem
-    if not isinstance(content, dict):
-        raise MissingInputError(f"{path} is JSON, but not an object")
-    return content
