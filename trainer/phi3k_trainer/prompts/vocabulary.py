@@ -87,7 +87,7 @@ def _learn(texts: Counter[str], room: int) -> tuple[list[str], list[tuple[str, s
     del characters["\n"]  # always bytes, as published
     # Half the room is kept for merges; a rarer character is written in bytes.
     kept = sorted(characters, key=lambda character: (-characters[character], character))[: max(1, room // 2)]
-    trainer = trainers.BpeTrainer(vocab_size=room, min_frequency=2, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=room, min_frequency=2, initial_alphabet=[_SPACE], show_progress=False)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = _normalizer()
     tokenizer.pre_tokenizer = _pre_tokenizer()
