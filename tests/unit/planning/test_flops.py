@@ -2,8 +2,10 @@
 
 import pytest
 
-from phi3k_trainer.planning import ModelShape, Sample, forward_flops, hardware_flops, image_tokens, step_flops
-from phi3k_trainer.planning.flops import distinct_views, square_grid
+from phi3k_trainer.planning import ModelShape, Sample, forward_flops, hardware_flops, step_flops
+from phi3k_trainer.planning.flops import distinct_views
+from phi3k_trainer.planning.layout import expected_sample
+from phi3k_trainer.recipe import parse_recipe
 from phi3k_trainer.recipe.model import TuningSection
 
 PUBLISHED = ModelShape()
@@ -18,14 +20,18 @@ REFERENCE = [(16, 2563, 80.1, 53.4), (4, 811, 24.1, 16.1), (1, 367, 10.5, 7.0)]
 
 def published_sample(num_crops: int) -> Sample:
     """As the published code sees it: the global view and each crop, and logits for every token."""
-    side = square_grid(num_crops)
-    return Sample(54, image_tokens(PUBLISHED, side, side), views=side**2 + 1, label_tokens=34)
+    tokens = {16: 2509, 4: 757, 1: 313}[num_crops]
+    return Sample(54, tokens, views=num_crops + 1, label_tokens=34)
 
 
-@pytest.mark.parametrize(("num_crops", "tokens"), [(16, 2509), (4, 757), (1, 313)])
-def test_a_square_picture_has_the_published_number_of_tokens(num_crops: int, tokens: int) -> None:
-    side = square_grid(num_crops)
-    assert image_tokens(PUBLISHED, side, side) == tokens
+@pytest.mark.parametrize(("num_crops", "tokens", "views"), [(16, 2509, 17), (4, 757, 5), (1, 313, 1)])
+def test_a_recipes_square_picture_has_the_published_number_of_tokens(num_crops: int, tokens: int, views: int) -> None:
+    recipe = parse_recipe(
+        f"{{apiVersion: phi3k/v1, name: a, model: {{base: tiny, num_crops: {num_crops}}},"
+        " data: {source: sample, answer: x}}"
+    )
+    sample = expected_sample(recipe, PUBLISHED)
+    assert (sample.image_tokens, sample.views) == (tokens, views)
 
 
 @pytest.mark.parametrize(("num_crops", "tokens", "full", "lora"), REFERENCE)

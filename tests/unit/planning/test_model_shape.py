@@ -2,12 +2,17 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from phi3k_trainer.errors import DataError, MissingInputError, RecipeError
+from phi3k_trainer.model import Phi3VForCausalLM
+from phi3k_trainer.model.tiny import tiny_config
 from phi3k_trainer.planning import ModelShape, VisionShape, parameters, shape_of
+from phi3k_trainer.prompts.vocabulary import train_tokenizer
 from phi3k_trainer.recipe import Recipe, parse_recipe
 
 PUBLISHED_CONFIG = {
@@ -82,9 +87,16 @@ def test_a_broken_config_is_named(tmp_path: Path) -> None:
         shape_of(recipe(str(tmp_path)))
 
 
-def test_the_tiny_model_follows_the_recipe() -> None:
+@pytest.mark.parametrize("hidden_size", [64, 136])
+def test_the_tiny_model_is_planned_as_it_is_built(hidden_size: int) -> None:
     tiny = parse_recipe(
-        "apiVersion: phi3k/v1\nname: a\nmodel: {base: tiny, tiny: {hidden_size: 64}}\ndata: {source: sample, answer: x}"
+        f"apiVersion: phi3k/v1\nname: a\nmodel: {{base: tiny, tiny: {{hidden_size: {hidden_size}}}}}\n"
+        "data: {source: sample, answer: x}"
     )
-    assert shape_of(tiny).hidden_size == 64
-    assert parameters(shape_of(tiny)).total < 5_000_000
+    tokenizer = train_tokenizer([" ".join(f"w{i} v{i * 7}" for i in range(2000))], tiny.model.tiny.vocabulary_size)
+    built = tiny_config(tiny.model.tiny, tokenizer)
+    planned = replace(shape_of(tiny), vocabulary_size=built.vocab_size)  # little text fills no vocabulary
+    assert planned.num_heads == built.num_attention_heads
+    with torch.device("meta"):
+        model = Phi3VForCausalLM(built)
+    assert parameters(planned).total == sum(weight.numel() for weight in model.parameters())

@@ -1,7 +1,7 @@
 """Memory, time and layout of a run from closed formulas. Imports no torch."""
 
 from phi3k_trainer.planning.checkpoint_interval import best_interval, wasted_fraction
-from phi3k_trainer.planning.flops import Sample, forward_flops, hardware_flops, image_tokens, step_flops
+from phi3k_trainer.planning.flops import Sample, forward_flops, hardware_flops, step_flops
 from phi3k_trainer.planning.gpus import GPUS, Gpu, find_gpu, gpu_from_device_name
 from phi3k_trainer.planning.layout import (
     Layout,
@@ -36,7 +36,6 @@ __all__ = [
     "forward_flops",
     "gpu_from_device_name",
     "hardware_flops",
-    "image_tokens",
     "parameters",
     "peak_memory",
     "plan",

@@ -5,7 +5,6 @@ each of the two gradients, that of its input and that of its weights (Kaplan et 
 causal: half of the square. Recomputation is not model work and counts only in `hardware_flops`.
 """
 
-import math
 from dataclasses import dataclass
 
 from phi3k_trainer.planning.model_shape import ModelShape
@@ -18,17 +17,6 @@ from phi3k_trainer.planning.parameters import (
     weights,
 )
 from phi3k_trainer.recipe.model import TuningSection
-
-
-def image_tokens(shape: ModelShape, rows: int, columns: int) -> int:
-    """Tokens of a picture of rows x columns crops: (rows * columns + 1) * 144 + 1 + (rows + 1) * 12 as published."""
-    side = shape.vision.merged_per_side
-    return (rows * columns + 1) * side**2 + 1 + (rows + 1) * side
-
-
-def square_grid(num_crops: int) -> int:
-    """Crops along each side of a square picture, the largest grid of at most `num_crops`."""
-    return math.isqrt(num_crops)
 
 
 def distinct_views(rows: int, columns: int) -> int:

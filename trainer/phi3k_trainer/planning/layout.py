@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phi3k_trainer.errors import RecipeError
-from phi3k_trainer.planning.flops import Sample, distinct_views, image_tokens, square_grid
+from phi3k_trainer.images.grid import hd_shape, image_tokens
+from phi3k_trainer.planning.flops import Sample, distinct_views
 from phi3k_trainer.planning.memory import Memory, largest_batch, peak_memory
 from phi3k_trainer.planning.model_shape import ModelShape
 from phi3k_trainer.recipe import Recipe
@@ -16,6 +17,8 @@ TEXT_TOKENS = 54
 """Text of one sample of the Burberry prompt and answer, template included."""
 LABEL_TOKENS = 34
 """Of these, the answer's."""
+SQUARE = (1000, 1000)
+"""Width and height of the picture that is planned with where nothing else is said; only the ratio matters."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,19 @@ class Layout:
     memory: Memory
 
 
-def expected_sample(recipe: Recipe, shape: ModelShape, text_tokens: int = TEXT_TOKENS) -> Sample:
-    """A sample of the recipe with square pictures, which take the most tokens; the real data may be shorter."""
-    side = square_grid(recipe.model.num_crops)
-    pictures = 0 if recipe.data.image is None else max(1, len(recipe.data.image_columns))
+def expected_sample(
+    recipe: Recipe, shape: ModelShape, text_tokens: int = TEXT_TOKENS, picture: tuple[int, int] = SQUARE
+) -> Sample:
+    """A sample of the recipe: so much text, and pictures of `picture` = (width, height) pixels.
+
+    Raises ImageError when such a picture is too thin.
+    """
+    rows, columns = hd_shape(*picture, recipe.model.num_crops)
+    pictures = len(recipe.data.image_columns)
     return Sample(
         text_tokens=text_tokens,
-        image_tokens=pictures * image_tokens(shape, side, side),
-        views=pictures * distinct_views(side, side),
+        image_tokens=pictures * image_tokens(rows, columns, shape.vision.merged_per_side**2),
+        views=pictures * distinct_views(rows, columns),
         label_tokens=round(text_tokens * LABEL_TOKENS / TEXT_TOKENS),
     )
 

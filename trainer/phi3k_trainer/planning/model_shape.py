@@ -1,6 +1,7 @@
 """The sizes of a Phi-3-Vision model: all that planning needs to know about it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,19 +124,19 @@ def shape_of(recipe: Recipe) -> ModelShape:
 
 
 def tiny_shape(recipe: Recipe) -> ModelShape:
-    """The shape of the `tiny` model that a recipe asks for; the model itself is built with these sizes."""
+    """The shape of the `tiny` model that a recipe asks for, as `phi3k_trainer.model.tiny` builds it."""
     tiny = recipe.model.tiny
-    heads = max(1, tiny.hidden_size // 32)
+    heads = tiny.hidden_size // math.gcd(tiny.hidden_size, 32)
     return ModelShape(
         hidden_size=tiny.hidden_size,
-        intermediate_size=4 * tiny.hidden_size,
+        intermediate_size=2 * tiny.hidden_size,
         num_layers=tiny.num_layers,
         num_heads=heads,
         num_key_value_heads=heads,
         vocabulary_size=tiny.vocabulary_size,
         vision=VisionShape(
             hidden_size=tiny.vision_hidden_size,
-            intermediate_size=4 * tiny.vision_hidden_size,
+            intermediate_size=2 * tiny.vision_hidden_size,
             num_layers=tiny.vision_num_layers,
             patch_size=tiny.patch_size,
         ),

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from phi3k_trainer.planning.flops import Sample, hardware_flops, step_flops
 from phi3k_trainer.planning.gpus import GPUS, Gpu
-from phi3k_trainer.planning.layout import TEXT_TOKENS, choose_layout, expected_sample
+from phi3k_trainer.planning.layout import SQUARE, TEXT_TOKENS, choose_layout, expected_sample
 from phi3k_trainer.planning.memory import Memory
 from phi3k_trainer.planning.model_shape import ModelShape
 from phi3k_trainer.planning.parameters import Parts, parameters, trainable_parameters
@@ -76,12 +76,13 @@ def plan(
     gpus: tuple[Gpu, ...] = GPUS,
     rows: int | None = None,
     text_tokens: int = TEXT_TOKENS,
+    picture: tuple[int, int] = SQUARE,
 ) -> Plan:
     """Plan a recipe on one GPU and on as many as it asks for, for each kind in `gpus`.
 
     `rows`: training rows, where neither the recipe nor the table of known data sets tells them.
     """
-    sample = expected_sample(recipe, shape, text_tokens)
+    sample = expected_sample(recipe, shape, text_tokens, picture)
     epoch_rows = rows if rows is not None else training_rows(recipe)
     count = max(1, recipe.cluster.gpus)
     return Plan(
