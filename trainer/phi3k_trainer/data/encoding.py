@@ -1,7 +1,7 @@
 """From an example to token ids, labels and uint8 pictures, and how long it is without reading a pixel."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -15,7 +15,8 @@ from phi3k_trainer.errors import DataError
 from phi3k_trainer.images.decode import decode_image
 from phi3k_trainer.images.hd import hd_shape, hd_transform
 from phi3k_trainer.model import Phi3VConfig
-from phi3k_trainer.prompts.encoding import IGNORED, Encoding, encode
+from phi3k_trainer.prompts.conversation import Turn
+from phi3k_trainer.prompts.encoding import IGNORED, Encoding, encode, encode_prompt
 
 PICTURE_CACHE_BYTES = 1_100_000_000
 """Decoded pictures kept in memory by each process: 3,000 of one 336-pixel crop fit."""
@@ -41,6 +42,16 @@ class Measure:
     """Positions in the language model, image tokens included."""
     num_labels: int
     """Positions that something is learned at."""
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """What a model is asked, up to where its answer begins."""
+
+    input_ids: NDArray[np.int64]
+    """[T]; -i stands for image i, counted from 1."""
+    images: tuple[NDArray[np.uint8], ...]
+    """[H, W, 3] each, resized and padded to multiples of 336."""
 
 
 class Encoder:
@@ -71,9 +82,21 @@ class Encoder:
         images = tuple(self._picture(image, example.key) for image in example.images)
         return EncodedExample(encoding.input_ids, encoding.labels, images)
 
+    def encode_prompt(self, turns: Sequence[Turn], images: Sequence[StoredImage], key: str) -> EncodedPrompt:
+        """Tokenise the turns before an answer and decode their pictures; `key` names the row in messages.
+
+        Raises:
+            DataError: as `encode`.
+        """
+        input_ids = encode_prompt(turns, self._image_tokens(images), self._tokenizer)
+        return EncodedPrompt(input_ids, tuple(self._picture(image, key) for image in images))
+
     def _encode_text(self, example: Example) -> Encoding:
-        shapes = [hd_shape(image.width, image.height, self._num_crops) for image in example.images]
-        return encode(example.turns, [self._config.image_tokens(*shape) for shape in shapes], self._tokenizer)
+        return encode(example.turns, self._image_tokens(example.images), self._tokenizer)
+
+    def _image_tokens(self, images: Sequence[StoredImage]) -> list[int]:
+        shapes = [hd_shape(image.width, image.height, self._num_crops) for image in images]
+        return [self._config.image_tokens(*shape) for shape in shapes]
 
     def _picture(self, image: StoredImage, key: str) -> NDArray[np.uint8]:
         cached = self._pictures.get(image.sha256)

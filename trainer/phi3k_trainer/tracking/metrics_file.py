@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from phi3k_trainer.data.store import write_atomically
 from phi3k_trainer.tracking.tracker import Tracker
 
 
@@ -27,13 +28,8 @@ def truncate_metrics(path: Path, step: int) -> None:
     """Drop what was logged after optimiser step `step`, so that a resumed run logs each step once; atomic."""
     if not path.exists():
         return
-    kept = [line for line in read_metrics(path) if line["step"] <= step]
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    kept = (line for line in read_metrics(path) if line["step"] <= step)
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 class MetricsFile(Tracker):

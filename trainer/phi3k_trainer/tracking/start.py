@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from phi3k_trainer.data.store import write_atomically
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.tracking.console import console_tracker
 from phi3k_trainer.tracking.environment import describe_environment
@@ -39,7 +40,7 @@ def start_tracking(
     metrics = run_directory / "metrics.jsonl"
     truncate_metrics(metrics, step)
     environment = describe_environment()
-    (run_directory / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    write_atomically(run_directory / "environment.json", (json.dumps(environment, indent=2) + "\n").encode())
     screen = console_tracker(console or Console(), recipe.name, step, total_steps)
     wandb_run = start_wandb(recipe, run_directory, run_id=run_id, environment=environment, report=screen)
     # The screen goes last: what the others say when the run is over is still printed.

@@ -56,6 +56,14 @@ class Processes:
         distributed.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: Value) -> list[Value]:
+        """The `value` of every process, on every process, by rank."""
+        if self.world_size == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(gathered, value)
+        return gathered
+
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
         """Run the block on rank 0, then on the others, who find what it has left on disk."""

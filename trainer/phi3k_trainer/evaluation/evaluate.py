@@ -1,0 +1,193 @@
+"""Evaluation of a model on held-out rows: its answers, their scores, the blind control and the baselines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from phi3k_trainer.data.dataset import Example, StoredImage
+from phi3k_trainer.data.store import write_atomically
+from phi3k_trainer.errors import DataError
+from phi3k_trainer.evaluation.blind import shuffled_pictures
+from phi3k_trainer.evaluation.fields import Kind, field_kinds
+from phi3k_trainer.evaluation.generation import Generator, Question
+from phi3k_trainer.evaluation.metrics import Scores, baseline_scores, score_field
+from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
+from phi3k_trainer.prompts.template import Template
+from phi3k_trainer.recipe import Recipe
+
+WHOLE_ANSWER = "answer"
+"""The one field of data without an answer template."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The content of evaluation.json."""
+
+    run: str
+    """Name of the recipe."""
+    step: int
+    """Optimiser step of the weights."""
+    samples: int
+    """Held-out rows that were answered."""
+    train_samples: int
+    """Training rows that the baselines know."""
+    parsed: float
+    """Share of the answers that have the form of the recipe's template."""
+    exact_match: float
+    """Share of the answers that are the target, word for word."""
+    fields: Mapping[str, Scores]
+    """Scores by field of the answer."""
+    blind: Mapping[str, Scores] | None
+    """The same with the pictures shuffled between rows; None where that was not asked for."""
+    baselines: Mapping[str, Scores]
+    """The same for one constant answer."""
+
+    def metrics(self) -> dict[str, float]:
+        """Every number under its name for trackers: `eval/<field>/<metric>`, `eval/blind/<field>/<metric>`."""
+        flat = {"eval/parsed": self.parsed, "eval/exact_match": self.exact_match}
+        for prefix, fields in (("eval", self.fields), ("eval/blind", self.blind or {})):
+            for field, scores in fields.items():
+                values = {name: value for name, value in scores.items() if isinstance(value, float)}
+                flat |= {f"{prefix}/{field}/{name}": value for name, value in values.items()}
+        return flat
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read evaluation.json."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation and the answers it is made from."""
+
+    evaluation: Evaluation
+    predictions: tuple[Prediction, ...]
+
+    def write(self, run_directory: Path) -> None:
+        """Write evaluation.json and predictions/step-N.jsonl into a run's directory.
+
+        Raises:
+            StorageError: the disk does not take them.
+        """
+        write_predictions(run_directory / "predictions" / f"step-{self.evaluation.step}.jsonl", self.predictions)
+        text = json.dumps(asdict(self.evaluation), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(run_directory / "evaluation.json", text.encode("utf-8"))
+
+
+def evaluate(
+    generator: Generator,
+    train: Sequence[Example],
+    held_out: Sequence[Example],
+    recipe: Recipe,
+    *,
+    step: int,
+    blind: bool,
+) -> Evaluated:
+    """Evaluate on the held-out rows that the recipe uses; all processes call it together and get the same result.
+
+    Args:
+        generator: The model to ask.
+        train: Training rows, for the kinds of fields and the baselines.
+        held_out: Held-out rows, at least one.
+        recipe: The recipe in force.
+        step: Optimiser step of the weights.
+        blind: Whether to ask again with the pictures shuffled.
+
+    Raises:
+        DataError: there is no held-out row.
+        StoppedError: the run was told to stop.
+    """
+    if not held_out:
+        raise DataError("there is no held-out row to evaluate on: raise data.eval_fraction or add rows")
+    examples = held_out[: recipe.evaluation.max_samples]
+    reader = AnswerReader(recipe)
+    predictions = predict_examples(generator, examples, reader)
+    training = [reader.target_fields(example) for example in train]
+    kinds = field_kinds(training, recipe.evaluation.categories)
+    blind_scores = None
+    if blind:
+        shuffled = with_shuffled_pictures(examples, recipe.training.seed)
+        blind_scores = _score(predict_examples(generator, shuffled, reader), kinds)
+    evaluation = Evaluation(
+        run=recipe.name,
+        step=step,
+        samples=len(examples),
+        train_samples=len(train),
+        parsed=sum(one.answer_fields is not None for one in predictions) / len(predictions),
+        exact_match=sum(one.answer.strip() == one.target.strip() for one in predictions) / len(predictions),
+        fields=_score(predictions, kinds),
+        blind=blind_scores,
+        baselines={
+            name: baseline_scores(
+                kind, [row[name] for row in training], [one.target_fields[name] for one in predictions]
+            )
+            for name, kind in kinds.items()
+        },
+    )
+    return Evaluated(evaluation, tuple(predictions))
+
+
+class AnswerReader:
+    """Reads the fields of answers by the recipe's template."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Read answers as `recipe.data.answer` writes them."""
+        self._template = Template(recipe.data.answer) if recipe.data.answer else None
+
+    def target_fields(self, example: Example) -> Mapping[str, str]:
+        """The fields of the answer in the data."""
+        return example.fields if self._template else {WHOLE_ANSWER: answer_of(example)}
+
+    def answer_fields(self, answer: str) -> Mapping[str, str] | None:
+        """The fields of a given answer, None when it has another form."""
+        return self._template.parse(answer.strip()) if self._template else {WHOLE_ANSWER: answer}
+
+
+def predict_examples(generator: Generator, examples: Sequence[Example], reader: AnswerReader) -> list[Prediction]:
+    """Ask for the last answer of every example.
+
+    Raises:
+        StoppedError: the run was told to stop.
+    """
+    answers = generator.answers([Question(one.key, one.turns[:-1], one.images) for one in examples])
+    return [
+        Prediction(
+            key=example.key,
+            images=tuple(image.path for image in example.images),
+            prompt=example.turns[-2].text,
+            target=answer_of(example),
+            answer=answer,
+            target_fields=dict(reader.target_fields(example)),
+            answer_fields=reader.answer_fields(answer),
+        )
+        for example, answer in zip(examples, answers, strict=True)
+    ]
+
+
+def with_shuffled_pictures(examples: Sequence[Example], seed: int) -> list[Example]:
+    """The same questions, each about other pictures (see `shuffled_pictures`)."""
+    others = shuffled_pictures([[image.sha256 for image in example.images] for example in examples], seed)
+    return [_with_images(example, examples[other].images) for example, other in zip(examples, others, strict=True)]
+
+
+def answer_of(example: Example) -> str:
+    """The answer in the data: the assistant's last words."""
+    return example.turns[-1].text
+
+
+def _with_images(example: Example, images: tuple[StoredImage, ...]) -> Example:
+    return Example(example.key, example.turns, images, example.fields)
+
+
+def _score(predictions: Sequence[Prediction], kinds: Mapping[str, Kind]) -> dict[str, Scores]:
+    return {
+        name: score_field(
+            kind,
+            [one.target_fields[name] for one in predictions],
+            [one.answer_fields[name] if one.answer_fields is not None else None for one in predictions],
+        )
+        for name, kind in kinds.items()
+    }
