@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from phi3k_trainer.page.axes import Axis, fit_axis, linear_ticks, log_ticks
 from phi3k_trainer.page.charts import MAX_POINTS, Series, Spread, bar_chart, histogram, line_chart, spread_chart
 from phi3k_trainer.page.html import Html

@@ -1,8 +1,9 @@
 from html.parser import HTMLParser
 
 import pytest
-from phi3k_trainer.page.html import Html, Section, element, facts, gallery, number, page, table, thumbnail
 from PIL import Image
+
+from phi3k_trainer.page.html import Html, Section, element, facts, gallery, number, page, table, thumbnail
 
 HOSTILE = "<script>alert('1')</script>\"&"
 

@@ -227,7 +227,12 @@ def _label_margin(labels: Sequence[str]) -> tuple[int, list[str]]:
     """Room left of horizontal bars in pixels, and the labels cut to fit in it."""
     longest = 28
     written = [label if len(label) <= longest else label[: longest - 1] + "…" for label in labels]
-    return round(max((len(label) for label in written), default=0) * CHARACTER * 1.12) + 14, written
+    return round(max((_text_width(label) for label in written), default=0)) + 16, written
+
+
+def _text_width(text: str) -> float:
+    """About how wide a text is in pixels; capitals take more room."""
+    return sum(CHARACTER * (1.4 if character.isupper() else 1.1) for character in text)
 
 
 def _row_label(label: str, full: str, margin: float, middle: float) -> Html:

@@ -34,7 +34,7 @@ class SampleSection(Section):
     image_size: int = Field(default=336, ge=32, le=4096)
     """Edge of the rendered pictures in pixels."""
     price_factor: float = Field(default=1.0, gt=0)
-    """Multiplies every price: a changed catalogue to tune on in a second stage."""
+    """Multiplies every price before it is put on the shop's price points: a changed catalogue for a second stage."""
     kinds: Literal["basic", "extended"] = "basic"
     """`extended` adds two garment kinds that `basic` has not."""
 

@@ -12,7 +12,8 @@ from phi3k_trainer.data.sample.garments import Point, Polygon
 from phi3k_trainer.data.sample.product import COLORS, Color, Product
 
 CREAM: Color = (250, 244, 228)
-GOLD: Color = (212, 160, 23)
+GOLD: Color = (206, 150, 10)
+ENAMEL: Color = (0, 190, 196)
 BAND = 0.17
 """Width of stripes in the garment's unit square: 26 pixels of a 336-pixel picture, about a patch of 28."""
 CHECK_STEP = 0.5
@@ -108,13 +109,13 @@ def _band(start: float, *, vertical: bool) -> Polygon:
 
 
 def _dress(pen: ImageDraw.ImageDraw, product: Product, view: View, half: float, color: Color) -> None:
-    """Draws what lies on the fabric: seams, trim, buttons, highlights, the emblem and the price tag."""
+    """Draws what lies on the fabric: seams, trim (gilt on glossy materials), highlights, the emblem, the price tag."""
     kind, dark = product.kind, _mixed(color, (0, 0, 0), 0.45)
     thick = max(1, round(half * 0.016))
     for seam in kind.seams:
         pen.line(view.place(seam, half), fill=dark, width=thick)
     for polygon in kind.trim:
-        pen.polygon(view.place(polygon, half), fill=dark)
+        pen.polygon(view.place(polygon, half), fill=GOLD if product.glossy else dark)
     for button in kind.buttons:
         _disc(pen, view, half, button, 0.05, CREAM)
     if product.glossy:
@@ -122,7 +123,7 @@ def _dress(pen: ImageDraw.ImageDraw, product: Product, view: View, half: float, 
             _highlight(pen, view, half, spot, dark)
     if product.logo:
         _disc(pen, view, half, kind.logo, 0.15, dark)
-        _disc(pen, view, half, kind.logo, 0.125, GOLD)
+        _disc(pen, view, half, kind.logo, 0.125, ENAMEL)
     if product.discounted:
         corner = half * 0.36
         pen.polygon([(0, 0), (corner, 0), (0, corner)], fill=(20, 20, 20))

@@ -25,14 +25,14 @@ class Kind:
     holes: tuple[Polygon, ...] = ()
     """Cut out of the fabric again."""
     trim: tuple[Polygon, ...] = ()
-    """Plain and darker, over the fabric: belts, collars, soles."""
+    """Plain, over the fabric: belts, collars, soles; darker than the fabric, gilt on a glossy material."""
     seams: tuple[tuple[Point, ...], ...] = ()
     """Dark lines."""
     buttons: tuple[Point, ...] = ()
     shine: tuple[Point, ...] = field(default=((-0.18, -0.3), (0.2, 0.05)))
     """Where the highlights of a glossy material sit."""
     logo: Point = (0.0, 0.0)
-    """Where the gold emblem of a dearer piece sits."""
+    """Where the enamel emblem of a dearer piece sits."""
 
 
 def _arc(center: Point, radii: Point, start: float, end: float, count: int = 16) -> Polygon:
@@ -158,9 +158,10 @@ SCARF = Kind(
         _box(0.04, -0.4, 0.52, 0.52),
     ),
     holes=(_arc((0.0, -0.62), (0.34, 0.15), 0, 360, 20),),
+    trim=(_box(-0.52, 0.66, -0.04, 0.8), _box(0.04, 0.38, 0.52, 0.52)),
     seams=((*_arc((0.0, -0.52), (0.66, 0.42), 165, 15),), *_TAIL_FRINGES, *_TAIL_FRINGES_SHORT),
-    shine=((-0.28, 0.3), (0.28, 0.1)),
-    logo=(-0.28, 0.58),
+    shine=((-0.28, 0.2), (0.28, 0.0)),
+    logo=(-0.28, 0.48),
 )
 BAG = Kind(
     "Bag",

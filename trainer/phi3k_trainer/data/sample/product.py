@@ -26,7 +26,7 @@ LOGO_FACTOR = 1.25
 DISCOUNT_FACTOR = 0.7
 PRICE_POINTS = (1.09, 1.29, 1.59, 1.89, 2.29, 2.79, 3.39, 3.99, 4.79, 5.79, 6.99, 8.79)
 """Prices as a shop writes them, times a power of ten: 579, 699, 879, 1090, ..., about a fifth apart."""
-GLOSSY_SHARE = 0.35
+GLOSSY_SHARE = 0.4
 LOGO_SHARE = 0.25
 DISCOUNT_SHARE = 0.15
 
