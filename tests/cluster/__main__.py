@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from . import cluster
+from . import cluster, sandbox
 from .errors import ClusterError
 from .tools import HELM, KWOK, build
 
@@ -28,7 +28,7 @@ def main() -> int:
             print(f"the cluster {arguments.name} is up after {time.monotonic() - begin:.0f} s; use it with")
             print(f"export KUBECONFIG={running.kubeconfig}")
         else:
-            cluster.down(arguments.name)
+            sandbox.destroy(arguments.name)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

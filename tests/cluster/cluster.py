@@ -1,28 +1,30 @@
 """The whole cluster: `up` starts it, `down` removes it."""
 
 import json
-import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import kubernetes
 
-from . import control_plane, dns, node, sandbox
+from . import control_plane, dns, node, sandbox, volumes
 from .certificates import create_authority
 from .errors import ClusterError
 from .images import basic_images, import_image
 from .network import API_PORT, INNER_SERVER
-from .operators import OPERATORS, PreparedOperator, prepare
-from .packages import install_missing_packages
+from .operators import OPERATORS, Operator, PreparedOperator, prepare
+from .packages import install_packages
 from .sandbox import Sandbox
-from .tools import COREDNS, ETCD, KUBERNETES, build
+from .tools import COREDNS, ETCD, KUBERNETES, build, cache_directory
 
 NODE = "node-0"
+APPLY = ("apply", "--server-side", "--force-conflicts")
+PROBES = Path(__file__).with_name("manifests") / "probes.yaml"
 
 
 @dataclass(frozen=True)
@@ -69,34 +71,31 @@ class Programs:
     operators: tuple[PreparedOperator, ...]
 
 
-def build_programs() -> Programs:
+def build_programs(operators: Sequence[Operator] = OPERATORS) -> Programs:
     """Install the packages, build the binaries, render the manifests and write the images; instant once cached."""
-    install_missing_packages()
+    install_packages()
     kubernetes_binaries = build(KUBERNETES)
-    operators = tuple(prepare(operator, kubernetes_binaries / "kubectl") for operator in OPERATORS)
-    return Programs(build(ETCD), kubernetes_binaries, build(COREDNS), operators)
+    prepared = tuple(prepare(operator, kubernetes_binaries / "kubectl") for operator in operators)
+    return Programs(build(ETCD), kubernetes_binaries, build(COREDNS), prepared)
 
 
-def up(name: str, *, detached: bool) -> Cluster:
-    """Start a cluster with all operators ready; it ends with this process unless `detached`.
+def up(name: str, *, detached: bool, operators: Sequence[Operator] = OPERATORS) -> Cluster:
+    """Start a cluster and wait until its operators answer; it ends with this process unless `detached`.
 
     Raises:
-        ClusterError: it couldn't be started; nothing of it is left then.
+        ClusterError: it couldn't be started; nothing of it but a copy of its logs is left then.
     """
-    programs = build_programs()
+    programs = build_programs(operators)
     box = sandbox.create(name, detached=detached)
     try:
         return Startup(box, programs).run()
-    except BaseException:
-        failed_logs = sandbox.STATE_ROOT.parent / f"phi3k-cluster-{name}-failed-logs"
-        shutil.copytree(box.directory / "log", failed_logs, dirs_exist_ok=True)
-        sandbox.destroy(name)
+    except BaseException as error:
+        logs = cache_directory() / "failed-start"
+        shutil.rmtree(logs, ignore_errors=True)
+        shutil.copytree(box.directory / "log", logs)
+        box.destroy()
+        error.add_note(f"the logs are in {logs}")
         raise
-
-
-def down(name: str) -> None:
-    """Stop the cluster and remove everything it made."""
-    sandbox.destroy(name)
 
 
 def existing(kubeconfig: Path) -> Cluster:
@@ -123,31 +122,33 @@ class Startup:
         admin = self.authority.issue("admin", "system:masters")
         kubeconfig = self.authority.write_kubeconfig(box.directory / "kubeconfig", server, admin)
         self.cluster = Cluster(kubeconfig, programs.kubernetes / "kubectl", box)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def run(self) -> Cluster:
         """Start everything and wait until it serves."""
+        node.create_bridge(self.box)
         self.start_control_plane()
-        self.load_images()
-        self.wait("the API server", lambda: self.succeeds("get", "--raw=/readyz"), 60)
-        self.start_node()
-        self.apply_operators()
-        self.wait("the node", lambda: self.condition("node", NODE, "Ready"), 60)
+        with ThreadPoolExecutor() as pool:
+            images = pool.submit(self.load_images)
+            self.wait("the API server", partial(self.succeeds, "get", "--raw=/readyz"), 60)
+            self.start_controllers()
+            self.apply(volumes.storage(self.box.directory / "volumes"))
+            self.apply_operators()
+            images.result()
+        # Not sooner: what kubelet finds no image for, it tries again only seconds later.
+        self.start_kubelet()
+        self.wait("the node", partial(self.condition, "node", NODE, "Ready"), 60)
         self.wait("the operators", self.operators_are_available, 120)
+        if self.programs.operators:
+            self.wait("the webhooks", partial(self.succeeds, *APPLY, "--dry-run=server", "-f", str(PROBES)), 60)
         return self.cluster
 
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """Start one process inside."""
-        self.processes[name] = self.box.spawn(name, command)
-
     def start_control_plane(self) -> None:
-        """Etcd, containerd (it has images to load meanwhile) and the API server."""
-        node.create_bridge(self.box)
-        self.start("etcd", control_plane.etcd(self.programs.etcd, self.box.directory / "etcd"))
-        self.start("containerd", node.containerd(self.box))
-        self.start(
-            "kube-apiserver", control_plane.api_server(self.programs.kubernetes, self.authority, [f"IP:{self.address}"])
-        )
+        """Etcd, the API server, and containerd, which has images to load meanwhile."""
+        etcd = control_plane.etcd(self.programs.etcd, self.box.directory / "etcd")
+        server = control_plane.api_server(self.programs.kubernetes, self.authority, [f"IP:{self.address}"])
+        self.box.spawn("etcd", etcd)
+        self.box.spawn("containerd", node.containerd(self.box))
+        self.box.spawn("kube-apiserver", server)
 
     def load_images(self) -> None:
         """The pause image, the tests' image and the operators' images."""
@@ -158,18 +159,26 @@ class Startup:
         for operator in self.programs.operators:
             import_image(self.box, operator.image)
 
-    def start_node(self) -> None:
-        """What needs the API server: the controllers, the node's agents, DNS."""
+    def start_controllers(self) -> None:
+        """What watches the API server."""
         binaries = self.programs.kubernetes
         manager = self.kubeconfig("system:kube-controller-manager")
-        self.start("kube-controller-manager", control_plane.controller_manager(binaries, self.authority, manager))
-        self.start("kube-scheduler", control_plane.scheduler(binaries, self.kubeconfig("system:kube-scheduler")))
-        kubelet = self.kubeconfig(f"system:node:{NODE}", "system:nodes")
-        self.start("kubelet", node.kubelet(binaries, self.box, self.authority, kubelet, NODE))
-        proxy = self.kubeconfig("system:kube-proxy")
-        self.start("kube-proxy", node.kube_proxy(binaries, proxy, NODE))
-        self.cluster.kubectl("apply", "--server-side", "-f", "-", manifest=dns.RBAC)
-        self.start("coredns", dns.coredns(self.programs.coredns, self.box.directory, self.kubeconfig(dns.USER)))
+        self.box.spawn("kube-controller-manager", control_plane.controller_manager(binaries, self.authority, manager))
+        self.box.spawn("kube-scheduler", control_plane.scheduler(binaries, self.kubeconfig("system:kube-scheduler")))
+        self.box.spawn("kube-proxy", node.kube_proxy(binaries, self.kubeconfig("system:kube-proxy"), NODE))
+        self.apply(dns.RBAC)
+        corefile = dns.coredns(self.programs.coredns, self.box.directory, self.kubeconfig(dns.USER))
+        self.box.spawn("coredns", corefile)
+
+    def start_kubelet(self) -> None:
+        """The node itself."""
+        kubeconfig = self.kubeconfig(f"system:node:{NODE}", "system:nodes")
+        kubelet = node.kubelet(self.programs.kubernetes, self.box, self.authority, kubeconfig, NODE)
+        self.box.spawn("kubelet", kubelet)
+
+    def apply(self, manifest: object) -> None:
+        """Apply an object or a List."""
+        self.cluster.kubectl(*APPLY, "-f", "-", manifest=manifest)
 
     def kubeconfig(self, user: str, group: str | None = None) -> Path:
         """The kubeconfig of a component inside."""
@@ -180,9 +189,16 @@ class Startup:
         """Apply each operator's manifests."""
         for operator in self.programs.operators:
             for manifest in operator.manifests.values():
-                apply = partial(self.succeeds, "apply", "--server-side", "--force-conflicts", "-f", str(manifest))
                 # A resource can only be made a moment after its definition.
-                self.wait(f"`kubectl apply -f {manifest}`", apply, 30)
+                self.wait(f"`kubectl apply -f {manifest}`", partial(self.succeeds, *APPLY, "-f", str(manifest)), 30)
+            # The next one's webhook may stand in the way of this one's pods.
+            self.wait(f"the pod of {operator.deployment}", partial(self.has_pod, *operator.deployment), 30)
+
+    def has_pod(self, namespace: str, deployment: str) -> bool:
+        """Whether the pods of a Deployment have been made."""
+        output = "--output=jsonpath={.status.replicas}"
+        result = self.cluster.try_kubectl("get", "deployment", deployment, f"--namespace={namespace}", output)
+        return result.stdout not in {"", "0"}
 
     def operators_are_available(self) -> bool:
         """Whether all Deployments of the operators have a ready pod."""
@@ -203,7 +219,7 @@ class Startup:
         """Wait, but not for something that has died."""
 
         def condition_while_all_live() -> bool:
-            for name, process in self.processes.items():
+            for name, process in self.box.processes.items():
                 if process.poll() is not None:
                     tail = self.box.log(name).read_text(errors="replace")[-3000:]
                     raise ClusterError(f"{name} ended with {process.returncode}:\n{tail}")
@@ -211,5 +227,5 @@ class Startup:
 
         begin = time.monotonic()
         sandbox.wait_until(condition_while_all_live, what, seconds)
-        if os.environ.get("PHI3K_CLUSTER_TIMES"):
-            print(f"{what}: {time.monotonic() - begin:.1f} s", flush=True)
+        with self.box.log("startup").open("a") as log:
+            print(f"{time.monotonic() - begin:5.1f} s for {what}", file=log)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .node import PAUSE_IMAGE
-from .sandbox import Sandbox
+from .sandbox import Sandbox, run
 
 # Operators ask for runAsNonRoot, which needs a numeric user.
 NON_ROOT = "65532:65532"
@@ -67,7 +67,7 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def basic_images() -> tuple[StaticImage, ...]:
     """The sandbox image of every pod and the image that tests run."""
-    links = tuple(f"bin/{name}" for name in ("cat", "false", "nslookup", "sh", "sleep", "true", "wget", "httpd"))
+    links = tuple(f"bin/{name}" for name in run([str(BUSYBOX), "--list"]).split() if name != "busybox")
     forever = ("/bin/busybox", "sleep", "2147483647")
     return (
         StaticImage(PAUSE_IMAGE, BUSYBOX, "/bin/busybox", forever),

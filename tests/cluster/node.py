@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from .certificates import Authority
-from .network import BRIDGE, CLUSTER_DOMAIN, NODE_ADDRESS, POD_NETWORK
+from .network import BRIDGE, CLUSTER_DOMAIN, NODE_ADDRESS, POD_NETWORK, SERVICE_NETWORK
 from .sandbox import Sandbox
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
@@ -31,6 +31,8 @@ def create_bridge(sandbox: Sandbox) -> None:
     sandbox.run("ip", "link", "add", BRIDGE, "type", "bridge")
     sandbox.run("ip", "address", "add", f"{NODE_ADDRESS}/{POD_NETWORK.partition('/')[2]}", "dev", BRIDGE)
     sandbox.run("ip", "link", "set", BRIDGE, "up")
+    # The kernel looks for a route before kube-proxy's rules replace a service's address, and there is no default route.
+    sandbox.run("ip", "route", "add", SERVICE_NETWORK, "dev", BRIDGE)
     sandbox.run("sysctl", "--quiet", "--write", "net.ipv4.ip_forward=1")
 
 

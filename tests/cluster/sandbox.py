@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from fcntl import LOCK_EX, flock
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,6 @@ from typing import IO
 from .errors import ELSEWHERE, ClusterError
 from .init import KEPT
 
-CGROUPS = Path("/sys/fs/cgroup")
 STATE_ROOT = Path("/var/tmp/phi3k-clusters")
 # Reserved for tests between networks (RFC 2544), so no one's real network; each sandbox takes a /30 of it.
 LINK_NETWORKS = ipaddress.ip_network("198.18.0.0/16")
@@ -32,12 +31,16 @@ LINK_NETWORKS = ipaddress.ip_network("198.18.0.0/16")
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A running sandbox, by what it takes to enter and to remove it."""
+    """A running sandbox, by what it takes to enter and to remove it.
+
+    `processes` are those that this Python process started: it must hold their pipes and collect their ends.
+    """
 
     name: str
     init: int
     init_started: int
     network: str
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def directory(self) -> Path:
@@ -60,10 +63,10 @@ class Sandbox:
         """The control group of all pods, below the root of each hierarchy."""
         return cgroup_of(self.name)
 
-    def spawn(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def spawn(self, name: str, command: Sequence[str]) -> None:
         """Start a process inside, in a session of its own, its output in `log/<name>.log`."""
         with self.log(name).open("ab") as log:
-            return subprocess.Popen(
+            self.processes[name] = subprocess.Popen(
                 self.entering(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -93,7 +96,19 @@ class Sandbox:
 
     def save(self) -> None:
         """Write `sandbox.json`, by which `load` finds the sandbox again."""
-        (self.directory / "sandbox.json").write_text(json.dumps(asdict(self)))
+        record = {name: getattr(self, name) for name in ("name", "init", "init_started", "network")}
+        (self.directory / "sandbox.json").write_text(json.dumps(record))
+
+    def destroy(self) -> None:
+        """Kill everything inside and remove what the kernel leaves."""
+        if self.is_running():
+            os.kill(self.init, signal.SIGKILL)
+        for process in self.processes.values():
+            process.communicate()
+        wait_until(lambda: not self.is_running(), f"the end of the cluster {self.name}", 30)
+        # The kernel takes a network namespace apart a little after its last process.
+        wait_until(lambda: not Path("/sys/class/net", self.link).exists(), f"the end of the link {self.link}", 30)
+        remove_traces(self.name)
 
 
 def run(command: Sequence[str], stdin: IO[bytes] | None = None) -> str:
@@ -158,21 +173,22 @@ def create(name: str, *, detached: bool) -> Sandbox:
         for part in ("log", *KEPT):
             (directory / part).mkdir(parents=True)
         network = free_network()
-        init = start_init(directory, detached=detached)
-        sandbox = Sandbox(name, init, start_time(init) or 0, str(network))
+        process = start_init(directory, detached=detached)
+        init = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        sandbox = Sandbox(name, init, start_time(init) or 0, str(network), {"init": process})
         sandbox.save()
         try:
             connect(sandbox)
             for hierarchy in hierarchies():
                 (hierarchy / sandbox.cgroup).mkdir()
         except ClusterError:
-            destroy(name)
+            sandbox.destroy()
             raise
     return sandbox
 
 
-def start_init(directory: Path, *, detached: bool) -> int:
-    """Start PID 1 of new namespaces; return its PID as seen from here."""
+def start_init(directory: Path, *, detached: bool) -> subprocess.Popen[bytes]:
+    """Start PID 1 of new namespaces, the only child of the returned process, and wait until it is ready."""
     namespaces = ["unshare", "--mount", "--net", "--pid", "--mount-proc", "--propagation=private"]
     program = [sys.executable, "-I", str(Path(__file__).with_name("init.py")), str(directory)]
     with (directory / "log" / "init.log").open("wb") as log:
@@ -186,7 +202,7 @@ def start_init(directory: Path, *, detached: bool) -> int:
     assert process.stdout is not None
     if process.stdout.readline() != b"ready\n":
         raise ClusterError(f"the sandbox didn't start:\n{(directory / 'log' / 'init.log').read_text()}")
-    return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+    return process
 
 
 def connect(sandbox: Sandbox) -> None:
@@ -218,18 +234,20 @@ def load(name: str) -> Sandbox | None:
 
 
 def destroy(name: str) -> None:
-    """Kill everything inside and remove what is left; nothing happens where there is nothing."""
+    """Remove the sandbox of that name, running, dead or half made; nothing happens where there is none."""
     sandbox = load(name)
-    if sandbox is not None and sandbox.is_running():
-        os.kill(sandbox.init, signal.SIGKILL)
-        wait_until(lambda: not sandbox.is_running(), f"the end of the cluster {name}", 30)
-        # The kernel takes a network namespace apart a little after its last process.
-        wait_until(lambda: not Path("/sys/class/net", sandbox.link).exists(), f"the end of the link {sandbox.link}", 30)
+    if sandbox is None:
+        remove_traces(name)
+    else:
+        sandbox.destroy()
+
+
+def remove_traces(name: str) -> None:
+    """Remove the control groups and the directory of a sandbox that has ended."""
     for hierarchy in hierarchies():
         remove_cgroup(hierarchy / cgroup_of(name))
-    shutil.rmtree(STATE_ROOT / name, ignore_errors=True)
     if (STATE_ROOT / name).exists():
-        raise ClusterError(f"could not remove {STATE_ROOT / name}")
+        shutil.rmtree(STATE_ROOT / name)
 
 
 def remove_cgroup(group: Path) -> None:
@@ -250,4 +268,4 @@ def remove_dead_sandboxes() -> None:
     for record in STATE_ROOT.glob("*/sandbox.json"):
         sandbox = load(record.parent.name)
         if sandbox is not None and not sandbox.is_running():
-            destroy(sandbox.name)
+            sandbox.destroy()
