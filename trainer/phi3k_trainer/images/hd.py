@@ -62,6 +62,12 @@ def views(padded: Tensor) -> Tensor:
     pixels = pixels.div_(255).sub_(mean).div_(std)
     crops = pixels.view(3, rows, CROP_SIZE, columns, CROP_SIZE).permute(1, 3, 0, 2, 4)
     out = pixels.new_empty(1 + rows * columns, 3, CROP_SIZE, CROP_SIZE)
-    out[0] = functional.interpolate(pixels[None], size=(CROP_SIZE, CROP_SIZE), mode="bicubic", align_corners=False)[0]
+    # Bicubic interpolation to the same size is the identity, and slow.
+    out[0] = pixels if rows * columns == 1 else _shrink(pixels)
     out[1:].view(rows, columns, 3, CROP_SIZE, CROP_SIZE).copy_(crops)
     return out
+
+
+def _shrink(pixels: Tensor) -> Tensor:
+    """`[3, H, W]` to `[3, 336, 336]`, with the published interpolation."""
+    return functional.interpolate(pixels[None], size=(CROP_SIZE, CROP_SIZE), mode="bicubic", align_corners=False)[0]
