@@ -62,9 +62,14 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed
         if isinstance(self.vision_config, dict):
             self.vision_config = {**CLIP_VIT_L_14_336, **self.vision_config}
         if kwargs.get("rope_scaling") is not None:
-            stretch = self.max_position_embeddings / self.original_max_position_embeddings
-            # A copy, since transformers writes into it; the factor is what it would work out, with a warning.
-            kwargs["rope_scaling"] = {"factor": stretch, **kwargs["rope_scaling"]}
+            # A copy, since transformers writes into it. It asks for the window here, and without the factor it warns.
+            window = self.original_max_position_embeddings
+            stretch = self.max_position_embeddings / window
+            kwargs["rope_scaling"] = {
+                "factor": stretch,
+                "original_max_position_embeddings": window,
+                **kwargs["rope_scaling"],
+            }
         if self.rope_parameters is not None:
             self.rope_parameters = dict(self.rope_parameters)
         super().__post_init__(**kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, Cache, GenerationMixin, Phi3Model, Phi3PreTrainedModel
+from transformers import AutoModelForCausalLM, Cache, Phi3Model, Phi3PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
@@ -15,9 +15,10 @@ from transformers.utils.generic import can_return_tuple
 
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.model.configuration import Phi3VConfig
+from phi3k_trainer.model.generation import PictureGenerationMixin
 from phi3k_trainer.model.language import LongRotaryEmbedding
-from phi3k_trainer.model.placement import image_positions
-from phi3k_trainer.model.vision import Grid, ImageEmbedding
+from phi3k_trainer.model.placement import Grid, crop_grids, image_positions
+from phi3k_trainer.model.vision import ImageEmbedding
 from phi3k_trainer.prompts.encoding import IGNORED
 
 EMBEDDING_ALIAS = "model.vision_embed_tokens.wte.weight"
@@ -90,21 +91,12 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
             return embeds
         if image_sizes is None:
             raise DataError("pictures come without image_sizes: give the height and width of each in pixels")
-        grids = self.grids(image_sizes)
+        grids = crop_grids(image_sizes, self.config.vision_config.image_size)
         if image_crops is None:
             image_crops = flat_crops(pixel_values, grids)
         features = self.vision_embed_tokens(image_crops, grids)
         positions = image_positions(input_ids, [self.config.image_tokens(h, w) for h, w in grids])
         return embeds.index_put(positions, features.to(embeds.dtype))
-
-    def grids(self, image_sizes: Tensor) -> list[Grid]:
-        """Rows and columns of crops of each picture, from sizes in pixels."""
-        size: int = self.config.vision_config.image_size
-        sizes: list[list[int]] = image_sizes.tolist()
-        for height, width in sizes:
-            if min(height, width) < size or height % size or width % size:
-                raise DataError(f"an image size of {height} x {width} pixels is not a multiple of {size}")
-        return [(height // size, width // size) for height, width in sizes]
 
     def embed_blank(self) -> Tensor:
         """Zero, computed from every weight of the vision part, so that each gets a gradient (of zero)."""
@@ -115,7 +107,7 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         return features.sum() * 0.0
 
 
-class Phi3VForCausalLM(Phi3VPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
     """Phi-3-Vision: text and pictures in, text out. Keys, shapes and files are those of the published checkpoints."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012 - transformers reads a dict
@@ -267,41 +259,6 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, GenerationMixin):  # type: ignore[m
         logits = self.lm_head(hidden[:, :-1][is_labelled]).float()
         total = functional.cross_entropy(logits, targets[is_labelled], reduction="sum")
         return total, is_labelled.sum()
-
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        past_key_values: Cache | None = None,
-        attention_mask: Tensor | None = None,
-        is_first_iteration: bool = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """The inputs of one step of `generate`: pictures are embedded once, while the cache is filled."""
-        pictures = {key: kwargs.pop(key, None) for key in ("pixel_values", "image_sizes", "image_crops")}
-        starts_over = past_key_values is not None and self._leaves_original_window(
-            input_ids, past_key_values, attention_mask
-        )
-        if starts_over:
-            past_key_values = None
-            kwargs["next_sequence_length"] = None
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
-            input_ids,
-            past_key_values=past_key_values,
-            attention_mask=attention_mask,
-            is_first_iteration=is_first_iteration,
-            **kwargs,
-        )
-        if is_first_iteration or starts_over or not kwargs.get("use_cache", True):
-            inputs |= {key: value for key, value in pictures.items() if value is not None}
-        return inputs
-
-    def _leaves_original_window(self, input_ids: Tensor, cache: Cache, attention_mask: Tensor | None) -> bool:
-        """Whether the next step is the first past the original window: cached keys have the short factors then."""
-        cached = int(cache.get_seq_length())
-        length = input_ids.shape[1]
-        seen = length if attention_mask is None or attention_mask.ndim != 2 else int(attention_mask.sum(-1).max())
-        window: int = self.config.original_max_position_embeddings
-        return cached > 0 and seen - (length - cached) <= window < seen
 
 
 def flat_crops(pixel_values: Tensor | None, grids: Sequence[Grid]) -> Tensor:

@@ -7,9 +7,7 @@ from torch import Tensor, nn
 from transformers.models.clip.modeling_clip import CLIPEncoder, CLIPVisionEmbeddings
 
 from phi3k_trainer.model.configuration import Phi3VConfig
-
-Grid = tuple[int, int]
-"""Rows and columns of crops of one picture."""
+from phi3k_trainer.model.placement import Grid
 
 
 class ClipTower(nn.Module):
@@ -91,7 +89,6 @@ class ImageEmbedding(nn.Module):
             `[sum(image_tokens(h, w)), hidden_size]`: picture after picture its crops, a separator, its global
             view (`hd_transform_order: sub_glb`).
         """
-        crops = crops.to(self.glb_GN.dtype)
         views, source = distinct_views(crops, grids)
         merged = self._merge(self.img_processor(crops if views is None else crops[views]))
         if source is not None:
