@@ -115,16 +115,15 @@ def _connect_from_inside(namespace: str | None, kubeconfig: str | None) -> "Clus
     from kubernetes.client import ApiClient, Configuration
     from kubernetes.config.config_exception import ConfigException
 
+    if kubeconfig is not None:
+        raise MissingInputError(f"the kubeconfig {kubeconfig} is missing, empty or no kubeconfig: name another one")
     client_configuration = Configuration()
     try:
-        if kubeconfig is not None:
-            raise ConfigException
         config.load_incluster_config(client_configuration=client_configuration)
     except ConfigException:
-        where = kubeconfig or "KUBECONFIG or ~/.kube/config"
         raise MissingInputError(
-            f"there is no usable kubeconfig ({where}) and this is no pod: name one with --kubeconfig, or ask the "
-            "cluster's owner for one"
+            "there is no usable kubeconfig (KUBECONFIG or ~/.kube/config) and this is no pod: name one with "
+            "--kubeconfig, or ask the cluster's owner for one"
         ) from None
     own = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
     return Cluster(ApiClient(client_configuration), namespace or own.read_text().strip(), "in-cluster")
@@ -179,8 +178,8 @@ class Cluster:
             raise self._explained(error, what or f"{method} {path}") from error
         except HTTPError as error:
             raise UnavailableError(
-                f"the cluster of context '{self.context}' at {self.address} does not answer: {_reason(error)}. Check the "
-                "network or VPN, and the kubeconfig's address"
+                f"the cluster of context '{self.context}' at {self.address} does not answer: {_reason(error)}. "
+                "Check the network or VPN, and the kubeconfig's address"
             ) from error
         return json.loads(payload) if payload else None
 

@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from phi3k_trainer.training.outcome import Outcome, combine, read_outcomes
+from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, combine, read_outcomes
 
-OUTCOMES_VARIABLE = "PHI3K_OUTCOMES"
 DEADLINE_VARIABLE = "PHI3K_DEADLINE_SECONDS"
 ALL_RANKS_VARIABLE = "PHI3K_LOG_ALL_RANKS"
 TERMINATION_LOG = Path("/dev/termination-log")

@@ -1,0 +1,242 @@
+"""Why a run is where it is, in one sentence and with what to do. Pure: the facts come in, the answer goes out."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from phi3k_jobs.lifecycle import FINISHED, Run
+from phi3k_jobs.manifest import Manifest
+
+PREEMPTED = 143
+KILLED = 137
+IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the cluster says about a run."""
+
+    run: Run
+    pods: Sequence[Manifest] = ()
+    events: Sequence[Manifest] = ()
+    claims: Sequence[Manifest] = ()
+    workloads: Sequence[Manifest] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The state of a run, why, and what to do."""
+
+    state: str
+    cause: str
+    action: str = ""
+    exit_code: int | None = None
+    checkpoint: str | None = field(default=None)
+
+
+def diagnose(facts: Facts) -> Diagnosis:
+    """Return the first rule's answer that applies: what ended the run, else what it waits for, else how it goes."""
+    if facts.run.state in FINISHED:
+        return _finished(facts)
+    for rule in _WAITING_RULES:
+        found = rule(facts)
+        if found is not None:
+            return found
+    return _running(facts)
+
+
+def _finished(facts: Facts) -> Diagnosis:
+    if facts.run.state == "Succeeded":
+        return Diagnosis("Succeeded", "the run has finished", "`phi3k logs` shows how it went", exit_code=0)
+    deadline = _condition_message(facts, "Failed")
+    if "DeadlineExceeded" in deadline or "longer than specified deadline" in deadline:
+        return Diagnosis(
+            "Failed",
+            "the deadline has passed",
+            "set a later cluster.deadline and submit again: it resumes",
+            exit_code=75,
+        )
+    for pod in facts.pods:
+        ended = _terminated(pod)
+        if ended is not None and ended["exitCode"] != 0:
+            return _from_exit(pod, ended, state="Failed")
+    return Diagnosis(
+        "Failed", deadline or "the job failed and its pods are gone", "`phi3k logs --previous` may tell more"
+    )
+
+
+def _suspended(facts: Facts) -> Diagnosis | None:
+    if facts.run.state != "Suspended":
+        return None
+    for workload in facts.workloads:
+        for condition in workload.get("status", {}).get("conditions", []):
+            if condition["type"] == "QuotaReserved" and condition["status"] == "False":
+                return Diagnosis(
+                    "Queued", f"Kueue holds it back: {condition['message']}", "it starts by itself once there is room"
+                )
+    return Diagnosis("Suspended", "somebody suspended the run", f"`phi3k resume {facts.run.name}` lets it go on")
+
+
+def _quota(facts: Facts) -> Diagnosis | None:
+    for event in facts.events:
+        if "exceeded quota" in event.get("message", ""):
+            return Diagnosis("Pending", event["message"], "ask for less, or free some of the namespace's quota")
+    return None
+
+
+def _admission(facts: Facts) -> Diagnosis | None:
+    for event in facts.events:
+        if event.get("reason") in ("FailedCreate", "FailedCreatePod") and not facts.pods:
+            return Diagnosis("Pending", f"the cluster refuses its pods: {event['message']}", "mend what it names")
+    return None
+
+
+def _claim(facts: Facts) -> Diagnosis | None:
+    for claim in facts.claims:
+        if claim.get("status", {}).get("phase") == "Pending" and not any(map(_is_running, facts.pods)):
+            name = claim["metadata"]["name"]
+            return Diagnosis(
+                "Pending",
+                f"the claim {name} has no volume: {_claim_event(facts, name)}",
+                "name a storage class that the cluster has, or ask for a volume",
+            )
+    return None
+
+
+def _claim_event(facts: Facts, name: str) -> str:
+    messages = [event["message"] for event in facts.events if event.get("involvedObject", {}).get("name") == name]
+    return messages[-1] if messages else "nothing provides it"
+
+
+def _unschedulable(facts: Facts) -> Diagnosis | None:
+    waiting = [pod for pod in facts.pods if pod["status"]["phase"] == "Pending"]
+    for pod in waiting:
+        for condition in pod["status"].get("conditions", []):
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return Diagnosis(
+                    "Pending",
+                    f"{len(waiting)} of {len(facts.pods)} pods find no node: {condition.get('message', 'not yet tried')}",
+                    "wait for others to finish, or ask for less with --gpus",
+                )
+    return None
+
+
+def _container_waiting(facts: Facts) -> Diagnosis | None:
+    for pod in facts.pods:
+        for status in pod["status"].get("containerStatuses", []):
+            waiting = status.get("state", {}).get("waiting")
+            if waiting is None:
+                continue
+            reason, message = waiting.get("reason", ""), waiting.get("message", "")
+            if reason in IMAGE_REASONS:
+                return Diagnosis(
+                    "Pending",
+                    f"the image {status['image']} can't be pulled: {message or reason}",
+                    "mend cluster.image, or name its registry's secret in cluster.image_pull_secrets",
+                )
+            if reason == "CreateContainerConfigError":
+                return Diagnosis("Pending", f"the container can't be made: {message}", "create what is missing")
+            if reason == "CrashLoopBackOff" and (ended := _terminated(pod)):
+                return _from_exit(pod, ended, state="Restarting")
+    return None
+
+
+def _mounting(facts: Facts) -> Diagnosis | None:
+    if any(map(_is_running, facts.pods)):
+        return None
+    for event in facts.events:
+        if event.get("reason") in ("FailedMount", "FailedAttachVolume"):
+            return Diagnosis("Pending", f"a volume can't be mounted: {event['message']}", "look at the claims")
+    return None
+
+
+_WAITING_RULES: tuple[Callable[[Facts], Diagnosis | None], ...] = (
+    _suspended,
+    _container_waiting,
+    _quota,
+    _admission,
+    _claim,
+    _unschedulable,
+    _mounting,
+)
+
+
+def _running(facts: Facts) -> Diagnosis:
+    running = sum(map(_is_running, facts.pods))
+    if facts.pods and running == len(facts.pods):
+        return Diagnosis("Running", f"all {running} pods run", f"`phi3k logs -f {facts.run.name}` follows them")
+    for pod in facts.pods:
+        ended = _terminated(pod)
+        if ended is not None and ended["exitCode"] != 0:
+            return _from_exit(pod, ended, state="Restarting")
+    if not facts.pods:
+        return Diagnosis("Pending", "no pod has been made yet", "if it stays so, the job's operator may not be running")
+    return Diagnosis("Pending", f"{running} of {len(facts.pods)} pods run, the rest are being started", "wait a moment")
+
+
+def _is_running(pod: Manifest) -> bool:
+    return bool(pod["status"]["phase"] == "Running")
+
+
+def _terminated(pod: Manifest) -> Manifest | None:
+    """Return how the trainer's container ended last, if it did; an evicted pod says so in its own status."""
+    for status in pod["status"].get("containerStatuses", []):
+        for when in ("state", "lastState"):
+            if ended := status.get(when, {}).get("terminated"):
+                return dict(ended)
+    if pod["status"].get("reason") == "Evicted":
+        return {"exitCode": KILLED, "reason": "Evicted", "message": pod["status"].get("message", "")}
+    return None
+
+
+def _from_exit(pod: Manifest, ended: Manifest, *, state: str) -> Diagnosis:
+    """Read the entry point's termination message, or what the kubelet says where there is none."""
+    name, code, reason = pod["metadata"]["name"], ended["exitCode"], ended.get("reason", "")
+    message = ended.get("message", "")
+    told = _told(message)
+    checkpoint = told.get("checkpoint")
+    goes_on = "it goes on from the last checkpoint by itself" if state == "Restarting" else "submit again: it resumes"
+    if reason == "OOMKilled":
+        return Diagnosis(
+            state,
+            f"{name} used more memory than it may (OOMKilled)",
+            "raise cluster.resources.memory",
+            code,
+            checkpoint,
+        )
+    if reason == "Evicted" or "DisruptionTarget" in _pod_conditions(pod):
+        return Diagnosis(state, f"{name} was evicted: {_disruption(pod) or message}", goes_on, code, checkpoint)
+    if told:
+        action = goes_on if code >= 128 else "mend what it names, then submit again"
+        return Diagnosis(state, f"{name} ended with {code}: {told['message']}", action, code, checkpoint)
+    if code >= 128:
+        return Diagnosis(state, f"{name} was killed by signal {code - 128}", goes_on, code)
+    last = re.sub(r"\s+", " ", message)[-300:] or reason
+    return Diagnosis(state, f"{name} ended with {code}: {last}", "`phi3k logs --previous` shows its last words", code)
+
+
+def _told(message: str) -> Manifest:
+    try:
+        told = json.loads(message.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        return {}
+    return told if isinstance(told, dict) and "message" in told else {}
+
+
+def _pod_conditions(pod: Manifest) -> set[str]:
+    return {entry["type"] for entry in pod["status"].get("conditions", []) if entry["status"] == "True"}
+
+
+def _disruption(pod: Manifest) -> str:
+    for condition in pod["status"].get("conditions", []):
+        if condition["type"] == "DisruptionTarget":
+            return str(condition.get("message") or condition.get("reason", ""))
+    return ""
+
+
+def _condition_message(facts: Facts, wanted: str) -> str:
+    for condition in facts.run.job.get("status", {}).get("conditions", []):
+        if condition["type"] == wanted and condition["status"] == "True":
+            return f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    return ""

@@ -1,0 +1,46 @@
+"""One process of a run on a cluster: trains, and leaves word of how it ended for the entry point."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from phi3k_trainer.errors import Phi3kError
+from phi3k_trainer.recipe import load_recipe
+from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, write_outcome
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the recipe, going on from its newest checkpoint if there is one; return the documented exit code."""
+    parser = argparse.ArgumentParser(prog="phi3k-worker", description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
+    options = parser.parse_args(arguments)
+    outcome = _train(options.recipe, options.overrides)
+    if outcome is not None:
+        write_outcome(Path(os.environ[OUTCOMES_VARIABLE]), int(os.environ.get("RANK", "0")), outcome)
+        return outcome.exit_code
+    return 1
+
+
+def _train(recipe_path: str, overrides: Sequence[str]) -> Outcome | None:
+    """Return how training ended; None if it failed in a way that nobody foresaw, such as a lost peer."""
+    # torch takes seconds to import: a wrong recipe is told before.
+    try:
+        recipe = load_recipe(recipe_path, overrides)
+        from phi3k_trainer.training.run import train
+
+        result = train(recipe, resume=True)
+    except Phi3kError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return Outcome(error.exit_code, str(error), getattr(error, "step", None), getattr(error, "checkpoint", None))
+    except Exception:
+        traceback.print_exc()
+        return None
+    return Outcome(0, "done", result.steps, str(result.checkpoint))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
