@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.manifest import Manifest
 
-PREEMPTED = 143
+DEADLINE = 75
 KILLED = 137
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
@@ -55,7 +55,7 @@ def _finished(facts: Facts) -> Diagnosis:
             "Failed",
             "the deadline has passed",
             "set a later cluster.deadline and submit again: it resumes",
-            exit_code=75,
+            exit_code=DEADLINE,
         )
     for pod in facts.pods:
         ended = _terminated(pod)
@@ -114,9 +114,10 @@ def _unschedulable(facts: Facts) -> Diagnosis | None:
     for pod in waiting:
         for condition in pod["status"].get("conditions", []):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                reason = condition.get("message", "not yet tried")
                 return Diagnosis(
                     "Pending",
-                    f"{len(waiting)} of {len(facts.pods)} pods find no node: {condition.get('message', 'not yet tried')}",
+                    f"{len(waiting)} of {len(facts.pods)} pods find no node: {reason}",
                     "wait for others to finish, or ask for less with --gpus",
                 )
     return None

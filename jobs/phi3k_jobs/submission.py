@@ -67,8 +67,8 @@ def _existing(cluster: Cluster, recipe: Recipe, capabilities: Capabilities) -> S
         annotations = job["metadata"].get("annotations", {})
         if annotations.get(RECIPE_ANNOTATION) != recipe_sha256(recipe):
             raise OutputError(
-                f"the name {recipe.name} is taken in namespace {cluster.namespace} by a {KIND_OBJECTS[kind]} of another "
-                f"recipe: choose another with --name, or remove that one with `phi3k cancel {recipe.name}`"
+                f"the name {recipe.name} is taken in namespace {cluster.namespace} by a {KIND_OBJECTS[kind]} of "
+                f"another recipe: choose another with --name, or remove that one with `phi3k cancel {recipe.name}`"
             )
         note = "it was submitted before, and this recipe is the same: nothing was changed"
         return Submission(
