@@ -47,6 +47,4 @@ def recipe(cache: Path, **data: Any) -> Recipe:
     section = {"cache": str(cache), "eval_fraction": 0.0, **data}
     if section["source"] != "llava":
         section.setdefault("answer", ANSWER)
-    return Recipe.model_validate(
-        {"apiVersion": "phi3k/v1", "name": "test", "model": {"base": "tiny"}, "data": section}
-    )
+    return Recipe.model_validate({"apiVersion": "phi3k/v1", "name": "test", "model": {"base": "tiny"}, "data": section})

@@ -13,6 +13,7 @@ from making import ANSWER, png, recipe, write_jsonl, write_picture
 from PIL import Image
 
 from phi3k_trainer.data.dataset import Dataset, Example, prepare_dataset
+from phi3k_trainer.data.sources.files import names_local_path
 from phi3k_trainer.errors import DataError, MissingInputError
 from phi3k_trainer.prompts.conversation import Turn
 
@@ -157,7 +158,10 @@ def test_imagefolder_takes_metadata_beside_the_pictures(read: Callable[..., Data
     write_picture(root / "b" / "coat.png", 8)
     (root / "b" / "metadata.csv").write_text("file_name,title,price\ncoat.png,Coat,5\n")
     examples = read(source="imagefolder", path=str(root)).train
-    assert sorted((shades(example)[0], example.fields["title"]) for example in examples) == [(7, "Wool Cape"), (8, "Coat")]
+    assert sorted((shades(example)[0], example.fields["title"]) for example in examples) == [
+        (7, "Wool Cape"),
+        (8, "Coat"),
+    ]
 
 
 def test_imagefolder_without_metadata_labels_by_folder(read: Callable[..., Dataset], tmp_path: Path) -> None:
@@ -180,7 +184,9 @@ def test_llava_image_tags_are_numbered_where_they_stand(read: Callable[..., Data
     for shade in (1, 2):
         write_picture(tmp_path / f"{shade}.png", shade)
     conversation = talk("Compare <image> with\n<image>?", "The second <image> is lighter.", "Sure?", "Yes.")
-    path = write_llava(tmp_path / "talk.json", [{"id": "x", "image": ["2.png", "1.png"], "conversations": conversation}])
+    path = write_llava(
+        tmp_path / "talk.json", [{"id": "x", "image": ["2.png", "1.png"], "conversations": conversation}]
+    )
     example = the_one(read(source="llava", path=path, key="id", system="Be brief."))
     assert said(example) == [
         ("system", "Be brief."),
@@ -306,3 +312,19 @@ def test_lines_that_are_no_rows_are_set_aside_one_by_one(read: Callable[..., Dat
     dataset = read(source="jsonl", path=str(path), image=None, error_budget=0.7, answer=ANSWER)
     assert dataset.quarantine.counts == {"unreadable_row": 2}
     assert {rejection.key for rejection in dataset.quarantine.rejections} == {"rows.jsonl:3", "rows.jsonl:4"}
+
+
+@pytest.mark.parametrize(
+    ("path", "local"),
+    [
+        ("DBQ/Burberry.Product.prices.United.States", False),
+        ("squad", False),
+        ("./prices", True),
+        ("~/prices", True),
+        ("/data/prices", True),
+        ("data/prices.parquet", True),
+    ],
+)
+def test_a_hub_name_is_told_from_a_path(path: str, local: bool) -> None:
+    section = recipe(Path("cache"), source="dbq", path=path).data
+    assert names_local_path(section) is local

@@ -4,15 +4,21 @@
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.sources.files import (
+    CSV_SUFFIXES,
+    JSONL_SUFFIXES,
+    PARQUET_SUFFIXES,
+    data_path,
+    names_local_path,
+)
 from phi3k_trainer.data.sources.hub import hub_commit, read_hub
 from phi3k_trainer.data.sources.imagefolder import read_imagefolder
-from phi3k_trainer.data.sources.lines import CSV_SUFFIXES, JSONL_SUFFIXES, read_csv, read_jsonl
+from phi3k_trainer.data.sources.lines import read_csv, read_jsonl
 from phi3k_trainer.data.sources.llava import read_llava
-from phi3k_trainer.data.sources.parquet import PARQUET_SUFFIXES, read_parquet
+from phi3k_trainer.data.sources.parquet import read_parquet
 from phi3k_trainer.recipe.data import DataSection
 
 _DBQ_PICTURE = "imageurl"
@@ -48,10 +54,14 @@ def open_source(section: DataSection, needed: tuple[str, ...]) -> Iterator[Recor
 
 
 def fingerprint(section: DataSection) -> list[list[str | int]]:
-    """What tells whether the input has changed: name, size and time of each local file, or the hub's commit."""
-    path = Path(section.path or "").expanduser().absolute()
-    if not path.exists():
+    """What tells whether the input has changed: name, size and time of each local file, or the hub's commit.
+
+    Raises:
+        MissingInputError: a local file or directory is not there.
+    """
+    if section.source in ("hf", "dbq") and not names_local_path(section):
         return [[str(section.path), hub_commit(section)]]
+    path = data_path(section)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     stats = ((file, file.stat()) for file in files)
     return [[str(file), status.st_size, status.st_mtime_ns] for file, status in stats]
@@ -61,9 +71,9 @@ def _read_dbq(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record 
     """The schema of DBQ's product prices, from the hub or a local table; pictures stand in `imageurl`."""
     # The schema has no column `image`: the field's default means the schema's picture column.
     pictures = (_DBQ_PICTURE,) if section.image == "image" else section.image_columns
-    path = Path(section.path or "").expanduser()
-    if not path.exists():
+    if not names_local_path(section):
         return read_hub(section, needed, pictures)
+    path = data_path(section)
     suffixes = {file.suffix.lower() for file in path.rglob("*")} if path.is_dir() else {path.suffix.lower()}
     readers = {PARQUET_SUFFIXES: read_parquet, JSONL_SUFFIXES: read_jsonl, CSV_SUFFIXES: read_csv}
     for known, read in readers.items():

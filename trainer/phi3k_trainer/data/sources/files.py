@@ -7,6 +7,11 @@ from pathlib import Path
 from phi3k_trainer.errors import DataError, MissingInputError
 from phi3k_trainer.recipe.data import DataSection
 
+JSONL_SUFFIXES = (".jsonl", ".ndjson")
+CSV_SUFFIXES = (".csv", ".tsv")
+PARQUET_SUFFIXES = (".parquet",)
+TABLE_SUFFIXES = (*JSONL_SUFFIXES, *CSV_SUFFIXES, *PARQUET_SUFFIXES)
+
 
 def data_path(section: DataSection) -> Path:
     """The existing local file or directory that `data.path` names.
@@ -19,6 +24,12 @@ def data_path(section: DataSection) -> Path:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise MissingInputError(f"data.path {path} does not exist{_suggestion(path.name, siblings)}.")
     return path
+
+
+def names_local_path(section: DataSection) -> bool:
+    """Whether `data.path` means something on this disk (there or not) rather than a data set of the hub."""
+    text = section.path or ""
+    return text.startswith(("/", ".", "~")) or Path(text).suffix in TABLE_SUFFIXES or Path(text).exists()
 
 
 def table_files(section: DataSection, suffixes: tuple[str, ...]) -> list[Path]:

@@ -38,22 +38,20 @@ def is_saved_to_disk(path: Path) -> bool:
 
 def hub_commit(section: DataSection) -> str:
     """The commit that `data.revision` means now; the revision itself while the hub can't be asked."""
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     revision = section.revision or "main"
     if _COMMIT.fullmatch(revision):
         return revision
     try:
         return HfApi().dataset_info(str(section.path), revision=revision, timeout=10).sha or revision
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError):
+    except Exception:  # the exceptions of the hub's HTTP library, whichever it is; loading will say what is wrong
         return revision
 
 
 def _load(section: DataSection) -> Any:
     import datasets  # here because it takes over a second to import
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     path = Path(section.path or "").expanduser()
@@ -62,7 +60,7 @@ def _load(section: DataSection) -> Any:
             loaded = datasets.load_from_disk(str(path))
             return _split(loaded, section) if isinstance(loaded, datasets.DatasetDict) else loaded
         return datasets.load_dataset(section.path, revision=section.revision, split=section.split)
-    except DatasetNotFoundError as error:
+    except (DatasetNotFoundError, FileNotFoundError) as error:
         raise MissingInputError(
             f"There is no data set '{section.path}' on the hub or on this disk, or it needs a login "
             f"(set HF_TOKEN, or accept its terms on its page): {error}"
@@ -72,7 +70,7 @@ def _load(section: DataSection) -> Any:
             f"The data set '{section.path}' can't be had from the hub: {error}. Check the network, "
             "or point data.path at a folder that save_to_disk wrote."
         ) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError, DatasetsError) as error:
         raise DataError(f"The data set '{section.path}' (split '{section.split}') can't be loaded: {error}") from error
 
 

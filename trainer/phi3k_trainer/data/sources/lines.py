@@ -8,12 +8,15 @@ from typing import Any
 
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
-from phi3k_trainer.data.sources.files import picture_folder, require_columns, table_files
+from phi3k_trainer.data.sources.files import (
+    CSV_SUFFIXES,
+    JSONL_SUFFIXES,
+    picture_folder,
+    require_columns,
+    table_files,
+)
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
-
-JSONL_SUFFIXES = (".jsonl", ".ndjson")
-CSV_SUFFIXES = (".csv", ".tsv")
 
 _LONGEST_CSV_FIELD = 100_000_000  # characters; the csv module's own limit of 131,072 is below a long document
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
-from phi3k_trainer.data.sources.files import picture_folder, require_columns, table_files
-from phi3k_trainer.data.sources.lines import JSONL_SUFFIXES, json_lines
+from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, picture_folder, require_columns, table_files
+from phi3k_trainer.data.sources.lines import json_lines
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
 from phi3k_trainer.recipe.data import DataSection

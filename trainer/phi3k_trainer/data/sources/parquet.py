@@ -7,11 +7,9 @@ import pyarrow.parquet as pq
 
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
-from phi3k_trainer.data.sources.files import picture_folder, require_columns, table_files
+from phi3k_trainer.data.sources.files import PARQUET_SUFFIXES, picture_folder, require_columns, table_files
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
-
-PARQUET_SUFFIXES = (".parquet",)
 
 _ROWS_PER_BATCH = 64  # rows may carry pictures of megabytes
 
