@@ -15,6 +15,10 @@ UTILISATION = {"full": 0.27, "lora": 0.25, "dora": 0.25, "qlora": 0.22}
 """Share of the peak that training reaches: what the published fine-tuning scripts report on 8 A100 (8.66, 12.1 and 10.5
 pictures a second at 16 crops). DoRA is taken for LoRA."""
 
+NO_BFLOAT16 = "no bfloat16"
+TOO_LARGE = "too large"
+"""Why a recipe does not run on a GPU."""
+
 KNOWN_ROWS = {"DBQ/Burberry.Product.prices.United.States": 3040}
 """Rows of data sets that the ready recipes name."""
 
@@ -114,9 +118,9 @@ def _on_gpu(recipe: Recipe, shape: ModelShape, sample: Sample, gpu: Gpu, count: 
     peak = gpu.tflops(recipe.model.dtype)
     reason = None
     if peak is None:
-        reason = f"no {recipe.model.dtype}: set model.dtype to float32"
+        reason = NO_BFLOAT16
     elif layout.memory.total > gpu.memory_bytes:
-        reason = "memory"
+        reason = TOO_LARGE
     per_second = None
     if peak is not None and reason is None:
         work = hardware_flops(shape, recipe.tuning, sample, activation_checkpointing=layout.activation_checkpointing)

@@ -1,0 +1,94 @@
+"""The command `phi3k`: its verbs, and the one place where an error becomes a message and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from phi3k import data, doctor, init, plan, recipe, train
+from phi3k_trainer.errors import Phi3kError, UsageError
+
+INTERRUPTED_EXIT_CODE = 130
+BROKEN_PIPE_EXIT_CODE = 141
+UNEXPECTED_EXIT_CODE = 70
+
+app = typer.Typer(
+    name="phi3k",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"phi3k {version('phi3k')}")
+        raise typer.Exit
+
+
+@app.callback()
+def phi3k(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")] = False,
+) -> None:
+    """Fine-tune Phi-3-Vision from one recipe: here, on GPUs, on Kubernetes."""
+
+
+for verbs in (train, plan, init, doctor):
+    verbs.register(app)
+app.add_typer(recipe.app)
+app.add_typer(data.app)
+
+
+def run() -> None:
+    """Run the command line of this process and exit with its code."""
+    arguments = sys.argv[1:]
+    sys.exit(main([argument for argument in arguments if argument != "--debug"], debug="--debug" in arguments))
+
+
+def main(arguments: Sequence[str], *, debug: bool = False) -> int:
+    """Run one command line; returns its exit code.
+
+    0 is success, 64-78 say what is wrong (sysexits), 130 is Ctrl-C, 143 a run that was told to stop and has saved.
+    """
+    try:
+        result = app(list(arguments), standalone_mode=False, prog_name="phi3k")
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE_EXIT_CODE
+    except Exception as error:
+        return _report(error, debug=debug)
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: Exception, *, debug: bool) -> int:
+    """Print an error for the user, with its traceback only under --debug; returns the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, Phi3kError):
+        print(f"phi3k: {error}", file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "phi3k"
+        if error.message:  # without one the help has been shown instead
+            print(f"phi3k: {error.format_message()} Try `{command} --help`.", file=sys.stderr)
+        return UsageError.exit_code
+    print(f"phi3k: unexpected {type(error).__name__}: {error}. Run again with --debug for details.", file=sys.stderr)
+    return UNEXPECTED_EXIT_CODE
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,95 @@
+"""`phi3k recipe`: what a recipe may say, and what one does say."""
+
+from typing import Annotated
+
+import typer
+
+from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_recipe
+from phi3k.printing import print_json, print_table
+
+app = typer.Typer(name="recipe", help="Check and show recipes.", no_args_is_help=True)
+
+
+@app.command()
+def check(
+    recipe: RecipeArgument,
+    overrides: SetOption,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Check a recipe and list everything that is wrong with it, with line, key and nearest valid name.
+
+    Examples:
+    phi3k recipe check my-run.yaml
+
+    phi3k recipe check demo --set training.seed=1
+    """
+    in_force = read_recipe(recipe, overrides)
+    from phi3k_trainer.recipe import recipe_sha256
+
+    digest = recipe_sha256(in_force)
+    if output is Output.JSON:
+        print_json({"name": in_force.name, "sha256": digest, "valid": True})
+    else:
+        typer.echo(f"{in_force.name}: valid (sha256 {digest[:12]})")
+
+
+@app.command()
+def show(
+    recipe: RecipeArgument,
+    overrides: SetOption,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print a recipe with every field that is in force, defaults and overrides included.
+
+    Example: phi3k recipe show burberry-lora --set training.epochs=2
+    """
+    in_force = read_recipe(recipe, overrides)
+    if output is Output.JSON:
+        print_json(in_force.model_dump(mode="json"))
+        return
+    from phi3k_trainer.recipe import dump_recipe
+
+    typer.echo(dump_recipe(in_force), nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes: editors complete and check with it.
+
+    Example: phi3k recipe schema > recipe.schema.json
+    """
+    from phi3k_trainer.recipe import recipe_schema
+
+    print_json(recipe_schema())
+
+
+@app.command()
+def reference() -> None:
+    """Print the reference of all fields in Markdown: it is docs/recipe.md."""
+    from phi3k.reference import recipe_reference
+
+    typer.echo(recipe_reference(), nl=False)
+
+
+@app.command(name="list")
+def list_recipes(
+    output: OutputOption = Output.TEXT,
+    paths: Annotated[bool, typer.Option("--paths", help="Show the files instead of what they do.")] = False,
+) -> None:
+    """List the ready recipes.
+
+    Example: phi3k train "$(phi3k recipe list --output json | jq -r '.[0].path')"
+    """
+    from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
+
+    rows = []
+    for name in ready_recipes():
+        path = ready_recipe(name)
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        rows.append({"name": name, "path": str(path), "about": first.removeprefix("#").strip()})
+    if output is Output.JSON:
+        print_json(rows)
+    elif paths:
+        print_table(("Recipe", "File"), [(row["name"], row["path"]) for row in rows])
+    else:
+        print_table(("Recipe", "About"), [(row["name"], row["about"]) for row in rows])
