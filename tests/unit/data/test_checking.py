@@ -1,0 +1,68 @@
+"""What `phi3k data check` says about prepared data."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import recipe, write_jsonl, write_picture, write_products
+
+from phi3k_trainer.data.checking import DataCheck, Spread, check_dataset
+from phi3k_trainer.data.dataset import prepare_dataset
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def check(cache: Path, path: Path, **data: Any) -> DataCheck:
+    chosen = recipe(cache, source="jsonl", path=str(path), **data)
+    return check_dataset(prepare_dataset(chosen, None), num_crops=4, max_tokens=8192)
+
+
+def test_rows_pictures_and_answers_are_counted(tmp_path: Path, cache: Path) -> None:
+    path = write_products(tmp_path, 30)
+    with path.open("a") as file:
+        file.write('{"title": "N.A.", "price": 1, "image": "images/0.png"}\n{"title": "Words", "price": 1}\n')
+    found = check(cache, path, eval_fraction=0.3)
+    assert found.train + found.evaluation == 31
+    assert (found.quarantined, found.reasons) == (1, {"missing_value": 1})
+    assert (found.text_only, found.pictures, found.different_pictures, found.different_answers) == (1, 30, 30, 31)
+
+
+def test_sizes_are_given_as_smallest_median_and_largest(tmp_path: Path, cache: Path) -> None:
+    for number, width in enumerate((50, 60, 700)):
+        write_picture(tmp_path / f"{number}.png", number, width=width, height=50)
+    rows = [{"title": f"Coat {n}", "price": 1.0, "image": f"{n}.png"} for n in range(3)]
+    found = check(cache, write_jsonl(tmp_path / "rows.jsonl", rows))
+    assert found.picture_width == Spread(50, 60, 700)
+    assert found.crops == Spread(5, 5, 5)
+    assert found.tokens is None
+
+
+def test_rows_are_shown_as_the_model_reads_them(tmp_path: Path, cache: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"title": "Cape", "price": 5}])
+    (shown,) = check(cache, path, image=None, prompt="What is it?").shown
+    assert shown == "<|user|>\nWhat is it?<|end|>\n<|assistant|>\nProduct: Cape, Price: 5<|end|>\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "remark"),
+    [
+        ([{"title": "Coat", "price": 1.0, "image": f"{n}.png"} for n in range(3)], "All rows have the same answer"),
+        ([{"title": f"Coat {n}", "price": 1.0, "image": "1.png"} for n in range(3)], "3 of 3 rows show the same"),
+        ([{"title": f"Coat {n}", "price": 1.0, "image": []} for n in range(3)], "No row has a picture"),
+    ],
+)
+def test_what_looks_like_a_mistake_is_remarked_on(
+    tmp_path: Path, cache: Path, rows: list[dict[str, Any]], remark: str
+) -> None:
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png", number)
+    found = check(cache, write_jsonl(tmp_path / "rows.jsonl", rows))
+    assert len(found.remarks) == 1
+    assert found.remarks[0].startswith(remark)
+
+
+def test_sound_data_has_no_remarks(tmp_path: Path, cache: Path) -> None:
+    assert check(cache, write_products(tmp_path, 20)).remarks == ()

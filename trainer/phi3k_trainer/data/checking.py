@@ -1,0 +1,142 @@
+"""What a person wants to know about prepared data before hours are spent on it."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.data.dataset import Dataset, Example
+from phi3k_trainer.data.encoding import Encoder, measure_examples
+from phi3k_trainer.images.hd import hd_shape
+from phi3k_trainer.model import Phi3VConfig
+from phi3k_trainer.prompts.conversation import render
+from phi3k_trainer.prompts.tokenizer import load_tokenizer
+from phi3k_trainer.recipe.recipe import Recipe
+
+_SHARED_PICTURE = 0.1  # share of the rows from which one picture in common is worth a remark
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Smallest, median and largest of some numbers."""
+
+    smallest: int
+    median: int
+    largest: int
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> "Spread | None":
+        """The spread of `numbers`; None when there are none."""
+        ordered = sorted(numbers)
+        return cls(ordered[0], ordered[len(ordered) // 2], ordered[-1]) if ordered else None
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """Counts, sizes and the first rows of a data set."""
+
+    train: int
+    evaluation: int
+    quarantined: int
+    repeated: int
+    text_only: int
+    pictures: int
+    different_pictures: int
+    different_answers: int
+    reasons: Mapping[str, int]
+    """Rows set aside by reason; with a model's tokenizer at hand also those that can't be encoded or are too long."""
+    quarantine: str
+    """The file that lists the rows set aside."""
+    digest: str
+    answer_characters: Spread | None
+    picture_width: Spread | None
+    picture_height: Spread | None
+    crops: Spread | None
+    """336-pixel views a row, global views included."""
+    tokens: Spread | None
+    """Positions a row; None without a tokenizer."""
+    remarks: tuple[str, ...]
+    """What looks like a mistake but need not be one."""
+    shown: tuple[str, ...]
+    """The first rows for training, as the model reads them."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as JSON takes it."""
+        return asdict(self)
+
+
+def check_dataset(dataset: Dataset, num_crops: int, encoder: Encoder | None = None, *, max_tokens: int) -> DataCheck:
+    """Sum up a prepared data set.
+
+    Args:
+        dataset: What `prepare_dataset` returned.
+        num_crops: Crops a picture may have (`model.num_crops`).
+        encoder: Measures the rows in the model's own tokens, where its tokenizer is at hand.
+        max_tokens: A longer row will be set aside (`data.max_tokens`).
+    """
+    examples = (*dataset.train, *dataset.evaluation)
+    measured = None if encoder is None else measure_examples(encoder, examples, max_tokens)
+    rejections = (*dataset.quarantine.rejections, *(measured.rejections if measured else ()))
+    images = [image for example in examples for image in example.images]
+    answers = Counter(_answer(example) for example in examples)
+    return DataCheck(
+        train=len(dataset.train),
+        evaluation=len(dataset.evaluation),
+        quarantined=len(rejections),
+        repeated=dataset.repeated,
+        text_only=sum(not example.images for example in examples),
+        pictures=len(images),
+        different_pictures=len({image.sha256 for image in images}),
+        different_answers=len(answers),
+        reasons=dict(Counter(rejection.reason for rejection in rejections).most_common()),
+        quarantine=str(dataset.quarantine.path),
+        digest=dataset.digest,
+        answer_characters=Spread.of(len(answer) for answer in answers.elements()),
+        picture_width=Spread.of(image.width for image in images),
+        picture_height=Spread.of(image.height for image in images),
+        crops=Spread.of(_num_views(example, num_crops) for example in examples),
+        tokens=None if measured is None else Spread.of(map(int, measured.num_tokens)),
+        remarks=tuple(_remarks(examples, answers)),
+        shown=tuple(render(example.turns) for example in dataset.train[:3]),
+    )
+
+
+def encoder_at_hand(recipe: Recipe) -> Encoder | None:
+    """The encoder of the recipe's model when its tokenizer lies in a local directory; nothing is downloaded for it.
+
+    Raises:
+        DataError, MissingInputError: the directory's tokenizer or configuration is not one of this model.
+    """
+    directory = Path(recipe.model.base).expanduser()
+    if not directory.is_dir():
+        return None
+    return Encoder(
+        load_tokenizer(directory),
+        Phi3VConfig.from_pretrained(str(directory)),
+        num_crops=recipe.model.num_crops,
+        max_pixels=recipe.data.max_pixels,
+    )
+
+
+def _answer(example: Example) -> str:
+    return "\n".join(turn.text for turn in example.turns if turn.role == "assistant")
+
+
+def _num_views(example: Example, num_crops: int) -> int:
+    shapes = (hd_shape(image.width, image.height, num_crops) for image in example.images)
+    return sum(1 + rows * columns for rows, columns in shapes)
+
+
+def _remarks(examples: tuple[Example, ...], answers: Counter[str]) -> Iterable[str]:
+    if len(examples) > 1 and len(answers) == 1:
+        yield "All rows have the same answer: there is nothing to learn from the pictures."
+    shown_by = Counter(sha256 for example in examples for sha256 in {image.sha256 for image in example.images})
+    for sha256, count in shown_by.most_common(1):
+        if count > max(1, _SHARED_PICTURE * len(examples)):
+            yield (
+                f"{count} of {len(examples)} rows show the same picture (SHA-256 {sha256[:12]}...), perhaps a "
+                "placeholder; they are all on one side of the split."
+            )
+    if len(examples) > 1 and not shown_by:
+        yield "No row has a picture."
