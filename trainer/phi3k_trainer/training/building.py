@@ -32,7 +32,9 @@ def torch_dtype(recipe: Recipe) -> torch.dtype:
     return torch.bfloat16 if recipe.model.dtype == "bfloat16" else torch.float32
 
 
-def build_tuned_model(recipe: Recipe, base: Path, device: torch.device, *, quantize: bool = True) -> TunedModel:
+def build_tuned_model(
+    recipe: Recipe, base: Path, device: torch.device, *, recompute: bool = False, quantize: bool = True
+) -> TunedModel:
     """Load the model in the directory `base` and make it ready to train, on `device`.
 
     The same recipe gives the same weights, also the random ones of new adapters.
@@ -41,6 +43,7 @@ def build_tuned_model(recipe: Recipe, base: Path, device: torch.device, *, quant
         recipe: The recipe in force.
         base: Directory in the published layout.
         device: Where the weights shall be.
+        recompute: Whether layers are computed again in the backward pass instead of kept (activation checkpointing).
         quantize: False leaves QLoRA's frozen weights whole, to merge adapters into.
 
     Raises:
@@ -65,6 +68,8 @@ def build_tuned_model(recipe: Recipe, base: Path, device: torch.device, *, quant
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
+    if recompute:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return TunedModel(model, _json_config(adapters))
 
 

@@ -63,6 +63,12 @@ class RunDirectory:
         """The table of fixed samples after `step`."""
         return self.path / "predictions" / f"step-{step}.jsonl"
 
+    def forget_predictions_after(self, step: int) -> None:
+        """Remove the tables of steps that a resumed run will do again."""
+        for path in (self.path / "predictions").glob("step-*.jsonl"):
+            if int(path.stem.removeprefix("step-")) > step:
+                path.unlink()
+
     def claim(self, recipe: Recipe, *, resume: bool) -> None:
         """Make this the directory of a run of `recipe`, and store the recipe in it.
 

@@ -1,7 +1,7 @@
 """The loop from the first step to the last: train, evaluate, save, and stop when told to."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,10 +13,13 @@ from phi3k_trainer.data.batches import collate, split_step
 from phi3k_trainer.data.encoding import Encoder, MeasuredExamples
 from phi3k_trainer.data.order import StepPlan
 from phi3k_trainer.errors import StorageError
-from phi3k_trainer.evaluation.predictions import Prediction
+from phi3k_trainer.evaluation.evaluate import AnswerReader, predict_examples
+from phi3k_trainer.evaluation.generation import Generator, StoppedError
+from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.tracking.tracker import Tracker
+from phi3k_trainer.training.directory import RunDirectory
 from phi3k_trainer.training.guard import count_step, reason_to_skip
 from phi3k_trainer.training.loader import StepLoader
 from phi3k_trainer.training.optimization import Precision, add_gradients, clip_gradients, evaluating
@@ -50,8 +53,8 @@ class Loop:
     """Deaf on every process but the first."""
     stop_request: StopRequest
     speed: SpeedMeter
-    answer_table: Callable[[], Sequence[Prediction]]
-    """Generates the answers of the table of fixed samples."""
+    directory: RunDirectory
+    generator: Generator
     _told_to_stop: bool = field(default=False, init=False)
     """What the processes have agreed on."""
 
@@ -183,12 +186,16 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Measure the loss on the held-out rows and fill the table of fixed samples; undone if told to stop."""
+        state = self.state
         with evaluating(self.model):
             loss = self._evaluation_loss()
-            table = [] if loss is None or self._told_to_stop else self.answer_table()
-        if loss is None:
-            return
-        state = self.state
+            if loss is None:
+                return
+            try:
+                table = self._answer_table()
+            except StoppedError:
+                self._told_to_stop = True
+                return
         state.evaluated_step = state.step
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_step, state.evaluations_since_best = loss, state.step, 0
@@ -196,8 +203,20 @@ class Loop:
         else:
             state.evaluations_since_best += 1
         self.tracker.log(state.step, {"eval/loss": loss})
-        if table:
+        if table and self.processes.is_first:
             self.tracker.log_predictions(state.step, table)
+            try:
+                write_predictions(self.directory.predictions(state.step), table)
+            except OSError as error:
+                self.tracker.note(f"the predictions of step {state.step} can't be written: {error}")
+
+    def _answer_table(self) -> Sequence[Prediction]:
+        """The answers to the table of fixed samples; the last evaluation, after training, makes its own."""
+        evaluation = self.recipe.evaluation
+        if not evaluation.generate_during_training or self.is_finished():
+            return ()
+        samples = self.evaluation_data.examples[: evaluation.table_samples]
+        return predict_examples(self.generator, samples, AnswerReader(self.recipe))
 
     def _evaluation_loss(self) -> float | None:
         """Mean cross entropy a label over the held-out rows that the recipe uses, or None when told to stop."""
@@ -234,7 +253,6 @@ class Loop:
         if self.keeper.last_step != self.state.step or self.keeper.is_asked:
             self._save(must_succeed=True)
         self.tracker.preempting()
-        raise PreemptedError(
-            f"told to stop after step {self.state.step} of {len(self.plan)}; saved in "
-            f"{self.keeper.path_of(self.state.step)}. Go on with --resume."
-        )
+        step, checkpoint = self.state.step, str(self.keeper.path_of(self.state.step))
+        message = f"told to stop after step {step} of {len(self.plan)}; saved in {checkpoint}. Go on with --resume."
+        raise PreemptedError(message, step, checkpoint)

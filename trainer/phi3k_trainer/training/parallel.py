@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -125,7 +125,7 @@ def shard(model: Phi3VForCausalLM, processes: Processes, dtype: torch.dtype) -> 
     register_fsdp_forward_method(model, "token_loss")
 
 
-def replicate(loss: TokenLoss, processes: Processes) -> nn.Module:
+def replicate(loss: nn.Module, processes: Processes) -> nn.Module:
     """Let the processes add up their gradients (DDP); the identity for one process."""
     if processes.world_size == 1:
         return loss
@@ -163,14 +163,3 @@ def like(full: Tensor, tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor):
         return full.to(tensor.device)
     return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)
-
-
-def choose_parallelism(
-    requested: Literal["auto", "ddp", "fsdp"], world_size: int, *, replica_fits: bool
-) -> Literal["ddp", "fsdp"]:
-    """What `training.parallel` comes to: auto replicates where each device can hold a replica."""
-    if world_size == 1 or requested == "ddp":
-        return "ddp"
-    if requested == "fsdp":
-        return "fsdp"
-    return "ddp" if replica_fits else "fsdp"

@@ -13,6 +13,12 @@ class PreemptedError(Phi3kError):
 
     exit_code = PREEMPTED_EXIT_CODE
 
+    def __init__(self, message: str, step: int | None = None, checkpoint: str | None = None) -> None:
+        """Say how far the run had come, and where that is saved."""
+        super().__init__(message)
+        self.step = step
+        self.checkpoint = checkpoint
+
 
 class StopNow(BaseException):
     """Unwinds to `listening`. No Exception: code that expects any error from a decoder shall not swallow it."""

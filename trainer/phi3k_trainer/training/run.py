@@ -9,28 +9,24 @@ from rich.console import Console
 from torch import nn
 
 from phi3k_trainer.data.order import plan_steps
-from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, MissingInputError, Phi3kError, TrainingError
+from phi3k_trainer.errors import MissingInputError, Phi3kError, TrainingError
+from phi3k_trainer.evaluation.evaluate import Evaluation, evaluate
+from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.tracking.start import run_id, start_tracking
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.building import build_tuned_model, torch_dtype
 from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
+from phi3k_trainer.training.devices import model_shape, speed_meter, training_layout
 from phi3k_trainer.training.directory import RunDirectory, run_directory
 from phi3k_trainer.training.groups import parameter_groups
 from phi3k_trainer.training.loop import Loop
 from phi3k_trainer.training.optimization import Precision, adamw
-from phi3k_trainer.training.parallel import (
-    Processes,
-    TokenLoss,
-    choose_parallelism,
-    joined_processes,
-    replicate,
-    shard,
-)
-from phi3k_trainer.training.preemption import StopNow, StopRequest
+from phi3k_trainer.training.parallel import Processes, TokenLoss, joined_processes, replicate, shard
+from phi3k_trainer.training.preemption import PreemptedError, StopRequest
 from phi3k_trainer.training.preparation import Preparation, prepare_run
 from phi3k_trainer.training.saving import CheckpointKeeper, read_state
-from phi3k_trainer.training.speed import SpeedMeter
 from phi3k_trainer.training.state import TrainingState
 from phi3k_trainer.training.weights import load_optimizer, load_trained_weights
 
@@ -44,10 +40,13 @@ class RunResult:
     """Optimiser steps of the whole run, over all restarts."""
     checkpoint: Path
     """The last one."""
+    evaluation: Evaluation | None
+    """None where no row is held out."""
+    report: Path
 
 
 def train(recipe: Recipe, *, resume: bool = False, console: Console | None = None) -> RunResult:
-    """Train as `recipe` says, in the run directory that it names.
+    """Train as `recipe` says, in the run directory that it names, and evaluate what came out.
 
     Args:
         recipe: The recipe in force.
@@ -71,6 +70,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
         loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint)
         if processes.is_first:
+            directory.forget_predictions_after(state.step)
             loop.tracker = start_tracking(
                 recipe,
                 directory.path,
@@ -81,7 +81,34 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
             )
         with _told_how_it_ends(loop.tracker), stop_request.deferred():
             loop.run()
-        return RunResult(directory, state.step, loop.keeper.path_of(state.step))
+            evaluation = _evaluate(loop, preparation)
+        report = directory.path / "report.html"
+        if processes.is_first:
+            write_report(directory.path)
+            screen.print(f"report: {report}", soft_wrap=True)
+        return RunResult(directory, state.step, loop.keeper.path_of(state.step), evaluation, report)
+
+
+def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
+    """Evaluate the trained model by generation. Raises PreemptedError when told to stop meanwhile."""
+    held_out = preparation.evaluation.examples
+    if not held_out:
+        return None
+    recipe, step = loop.recipe, loop.state.step
+    try:
+        evaluated = evaluate(
+            loop.generator, preparation.dataset.train, held_out, recipe, step=step, blind=recipe.evaluation.blind
+        )
+    except StoppedError:
+        loop.tracker.preempting()
+        checkpoint = str(loop.keeper.path_of(step))
+        message = f"told to stop during the last evaluation; the training is done and saved in {checkpoint}. "
+        raise PreemptedError(message + "--resume evaluates again.", step, checkpoint) from None
+    if loop.processes.is_first:
+        evaluated.write(loop.directory.path)
+        loop.tracker.log(step, evaluated.evaluation.metrics())
+        loop.tracker.log_predictions(step, evaluated.predictions[: recipe.evaluation.table_samples])
+    return evaluated.evaluation
 
 
 def _checkpoint_to_resume(directory: RunDirectory, screen: Console) -> Path | None:
@@ -110,7 +137,9 @@ def _build_loop(
     checkpoint: Path | None,
 ) -> Loop:
     """Put model, optimiser and data together, as they were at `checkpoint` if there is one."""
-    training = recipe.training
+    training, dtype = recipe.training, torch_dtype(recipe)
+    shape = model_shape(preparation.base)
+    layout = training_layout(recipe, shape, processes)
     plan = plan_steps(
         training.seed,
         preparation.train.num_tokens,
@@ -118,26 +147,35 @@ def _build_loop(
         epochs=training.epochs,
         max_steps=training.max_steps,
     )
-    tuned = build_tuned_model(recipe, preparation.base, processes.device)
+    tuned = build_tuned_model(recipe, preparation.base, processes.device, recompute=layout.activation_checkpointing)
     model = tuned.model.train()
-    dtype = torch_dtype(recipe)
-    parallelism = choose_parallelism(training.parallel, processes.world_size, replica_fits=True)
-    if parallelism == "fsdp":
+    loss: nn.Module = TokenLoss(model)
+    if layout.parallel == "fsdp":
         shard(model, processes, dtype)
-        loss: nn.Module = TokenLoss(model)
     else:
-        loss = replicate(TokenLoss(model), processes)
+        loss = replicate(loss, processes)
     optimizer = adamw(parameter_groups(model, training, recipe.tuning), training.betas)
     if checkpoint is not None:
         load_trained_weights(model, checkpoint)
         load_optimizer(model, optimizer, checkpoint)
+    precision = Precision(dtype, use_autocast=recipe.model.dtype == "bfloat16" and layout.parallel == "ddp")
+    generator = Generator(
+        model,
+        preparation.encoder,
+        preparation.tokenizer,
+        max_new_tokens=recipe.evaluation.max_new_tokens,
+        batch_size=recipe.evaluation.batch_size,
+        processes=processes,
+        precision=lambda: precision.context(processes.device),
+        should_stop=lambda: stop_request.requested,
+    )
     return Loop(
         recipe=recipe,
         processes=processes,
         model=model,
         loss=loss,
         optimizer=optimizer,
-        precision=Precision(dtype, use_autocast=recipe.model.dtype == "bfloat16" and parallelism == "ddp"),
+        precision=precision,
         encoder=preparation.encoder,
         train_data=preparation.train,
         evaluation_data=preparation.evaluation,
@@ -148,8 +186,9 @@ def _build_loop(
         ),
         tracker=Tracker(),
         stop_request=stop_request,
-        speed=SpeedMeter(flops_per_token=None, peak_flops=None),
-        answer_table=lambda: (),
+        speed=speed_meter(recipe, shape, preparation.train, processes),
+        directory=directory,
+        generator=generator,
     )
 
 
@@ -162,10 +201,6 @@ def _told_how_it_ends(tracker: Tracker) -> Iterator[None]:
         exit_code = 0
     except Phi3kError as error:
         exit_code = error.exit_code
-        raise
-    except (KeyboardInterrupt, StopNow):
-        exit_code = PREEMPTED_EXIT_CODE
-        tracker.preempting()
         raise
     finally:
         tracker.finish(exit_code)

@@ -61,7 +61,7 @@ class CheckpointKeeper:
     def is_due(self, step: int) -> bool:
         """Whether to save after `step`: the same on all processes."""
         every = self._recipe.checkpoint.every_steps
-        return self.is_asked or (every is not None and step % every == 0 and step != self.last_step)
+        return self.is_asked or (every is not None and step % every == 0 and step not in (0, self.last_step))
 
     def path_of(self, step: int) -> Path:
         """The directory of the checkpoint after `step`."""
