@@ -80,14 +80,29 @@ def check(
 
     Example: phi3k data check own.yaml
     """
-    dataset = _prepared(read_recipe(recipe, overrides), retry_failures=False)
+    from phi3k_trainer.data.checking import check_dataset, encoder_at_hand
+
+    chosen = read_recipe(recipe, overrides)
+    dataset = _prepared(chosen, retry_failures=False)
+    found = check_dataset(dataset, chosen.model.num_crops, encoder_at_hand(chosen), max_tokens=chosen.data.max_tokens)
+    if output is Output.JSON:
+        print_json(found.as_dict())
+        return
     _report(dataset, output)
-    if output is Output.TEXT and dataset.train:
-        example = dataset.train[0]
-        pictures = ", ".join(f"{image.width} x {image.height}" for image in example.images) or "none"
-        typer.echo(f"\nRow {example.key}, pictures: {pictures}")
-        for turn in example.turns:
-            typer.echo(f"  {turn.role}: {turn.text}")
+    spreads = {
+        "characters of an answer": found.answer_characters,
+        "picture width": found.picture_width,
+        "picture height": found.picture_height,
+        "crops of a row": found.crops,
+        "tokens of a row": found.tokens,
+    }
+    known = [(name, spread) for name, spread in spreads.items() if spread is not None]
+    cells = [(name, f"{each.smallest:,}", f"{each.median:,}", f"{each.largest:,}") for name, each in known]
+    print_table(("Sizes", "Smallest", "Median", "Largest"), cells)
+    for remark in found.remarks:
+        typer.echo(f"Note: {remark}")
+    for number, text in enumerate(found.shown, start=1):
+        typer.echo(f"\nRow {number} for training, as the model reads it:\n{text}", nl=False)
 
 
 @app.command()

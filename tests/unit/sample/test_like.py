@@ -116,6 +116,12 @@ def test_the_same_seed_gives_the_same_rows_and_another_seed_others(real: Path, t
     assert one.read_bytes() != other.read_bytes()
 
 
+def test_pictures_have_the_size_asked_for(real: Path, tmp_path: Path) -> None:
+    table = write_catalogue_like(real, 2, 0, tmp_path / "made", image_size=96)
+    with Image.open(table.parent / str(values(table, "imageurl")[0][0])) as picture:
+        assert picture.size == (96, 96)
+
+
 def test_a_catalogue_like_other_data_is_refused(real: Path, tmp_path: Path) -> None:
     write_catalogue_like(real, 5, 0, tmp_path / "made")
     other = write_real(tmp_path / "other.parquet", 100, seed=9)

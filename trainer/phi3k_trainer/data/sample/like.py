@@ -26,7 +26,6 @@ from phi3k_trainer.data.sample.product import (
 from phi3k_trainer.data.sample.table import TABLE_NAME, write_once, write_table
 
 FORMAT = 1
-IMAGE_SIZE = 336
 INVENTED = {"brand": "SAMPLE BRAND", "website": "Sample Shop", "currency": "XT", "seller": "Sample Seller"}
 """Columns with such a word in their name get invented values instead of the real ones."""
 IMAGE_WORDS = ("image", "picture", "photo", "img")
@@ -38,8 +37,8 @@ STYLES = (
 UNITS_A_CODE = 7
 
 
-def write_catalogue_like(real: Path, rows: int, seed: int, directory: Path) -> Path:
-    """Writes `rows` invented rows with the columns of the table `real`, and a picture for each.
+def write_catalogue_like(real: Path, rows: int, seed: int, directory: Path, *, image_size: int = 336) -> Path:
+    """Writes `rows` invented rows with the columns of the table `real`, and a picture of `image_size` pixels for each.
 
     Kept: columns and types, frequencies of categories and of their combinations (those in at least five rows),
     quantiles of numbers within them (without the outermost per cent), lengths of texts, missing rates. Invented:
@@ -54,10 +53,10 @@ def write_catalogue_like(real: Path, rows: int, seed: int, directory: Path) -> P
     """
     columns = read_columns(real)
     schema = _schema(real)
-    made_from = {"format": FORMAT, "like": _fingerprint(columns), "rows": rows, "seed": seed}
+    made_from = {"format": FORMAT, "like": _fingerprint(columns), "rows": rows, "seed": seed, "image_size": image_size}
 
     def write(unfinished: Path) -> None:
-        writer = _Generator(learn(columns), columns, seed, unfinished)
+        writer = _Generator(learn(columns), columns, seed, unfinished, image_size)
         write_table((writer.row(index) for index in range(rows)), unfinished / TABLE_NAME, schema)
 
     return write_once(directory, made_from, write)
@@ -105,10 +104,13 @@ _BOTH = ((False, True), (False, True))
 class _Generator:
     """Draws rows from a structure. Row i depends on the structure, the seed and i alone."""
 
-    def __init__(self, structure: Structure, real: Mapping[str, Column], seed: int, directory: Path) -> None:
+    def __init__(
+        self, structure: Structure, real: Mapping[str, Column], seed: int, directory: Path, image_size: int
+    ) -> None:
         self._structure = structure
         self._seed = seed
         self._directory = directory
+        self._image_size = image_size
         self._forbidden = {
             name: {str(value) for value in real[name].present}
             for name, _, kind in structure.columns
@@ -138,7 +140,7 @@ class _Generator:
             value = self._value(name, kind, index, group, product, numbers, rng)
             row[name] = round(value) if isinstance(value, float) and "int" in written_as else value
         if any(is_image(name, kind) for name, _, kind in structure.columns):
-            write_picture(self._directory / location, render(product, draw_view(rng), IMAGE_SIZE))
+            write_picture(self._directory / location, render(product, draw_view(rng), self._image_size))
         return row
 
     def _numbers(self, group: Group, look: _Look, rng: random.Random) -> tuple[dict[str, float], bool]:
