@@ -190,9 +190,9 @@ class Startup:
         for operator in self.programs.operators:
             for manifest in operator.manifests.values():
                 # A resource can only be made a moment after its definition.
-                self.wait(f"`kubectl apply -f {manifest}`", partial(self.succeeds, *APPLY, "-f", str(manifest)), 30)
+                self.wait(f"`kubectl apply -f {manifest}`", partial(self.succeeds, *APPLY, "-f", str(manifest)), 60)
             # The next one's webhook may stand in the way of this one's pods.
-            self.wait(f"the pod of {operator.deployment}", partial(self.has_pod, *operator.deployment), 30)
+            self.wait(f"the pod of {operator.deployment}", partial(self.has_pod, *operator.deployment), 60)
 
     def has_pod(self, namespace: str, deployment: str) -> bool:
         """Whether the pods of a Deployment have been made."""

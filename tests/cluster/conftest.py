@@ -1,5 +1,6 @@
 """The cluster that tests run on: brought up once a session, or the one that PHI3K_TEST_KUBECONFIG names."""
 
+import json
 import os
 import secrets
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import Cluster, existing, up
+from .cluster import NODE, Cluster, existing, up
+from .product import PRODUCT_IMAGE, build_product_image, import_layout
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,27 @@ def restricted_namespace(cluster: Cluster, namespace: str) -> str:
     """The same, enforcing the `restricted` pod security standard."""
     cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     return namespace
+
+
+@pytest.fixture(scope="session")
+def product_image(cluster: Cluster) -> str:
+    """The name of the product's image, on the node; on someone else's cluster, what PHI3K_TEST_IMAGE names."""
+    if cluster.sandbox is None:
+        if "PHI3K_TEST_IMAGE" not in os.environ:
+            pytest.skip("PHI3K_TEST_IMAGE must name an image that the cluster can pull")
+        return os.environ["PHI3K_TEST_IMAGE"]
+    import_layout(cluster.sandbox, build_product_image())
+    return PRODUCT_IMAGE
+
+
+@pytest.fixture
+def gpus(cluster: Cluster) -> Iterator[int]:
+    """A node that says it has 8 GPUs: the scheduler counts them, and nothing uses them."""
+    if cluster.sandbox is None:
+        pytest.skip("the nodes aren't ours to change")
+    patch = ("patch", "node", NODE, "--subresource=status", "--type=merge", "--patch")
+    cluster.kubectl(*patch, '{"status": {"capacity": {"nvidia.com/gpu": "8"}}}')
+    cluster.kubectl("wait", "node", NODE, "--for=jsonpath={.status.allocatable.nvidia\\.com/gpu}=8", "--timeout=30s")
+    yield 8
+    without = {"nvidia.com/gpu": None}
+    cluster.kubectl(*patch, json.dumps({"status": {"capacity": without, "allocatable": without}}))

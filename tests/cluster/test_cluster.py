@@ -149,3 +149,15 @@ def test_a_claim_of_any_access_mode_is_bound_and_writable(cluster: Cluster, name
     cluster.kubectl("create", "--namespace", namespace, "-f", "-", manifest=writer)
     wait = ("wait", "pod/writer", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
     cluster.kubectl(*wait, "--namespace", namespace)
+
+
+def test_the_scheduler_counts_gpus(cluster: Cluster, namespace: str, gpus: int) -> None:
+    fits, too_many = pod("fits", "true"), pod("too-many", "true")
+    for asked, number in ((fits, gpus), (too_many, gpus + 1)):
+        asked["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": str(number)}}
+        cluster.kubectl("create", "--namespace", namespace, "-f", "-", manifest=asked)
+    wait = ("--timeout=60s", "--namespace", namespace)
+    cluster.kubectl("wait", "pod/fits", "--for=jsonpath={.status.phase}=Succeeded", *wait)
+    cluster.kubectl("wait", "pod/too-many", "--for=jsonpath={.status.conditions[0].reason}=Unschedulable", *wait)
+    reason = cluster.kubectl("get", "pod/too-many", "--output=jsonpath={.status.conditions[0].message}", *wait[1:])
+    assert "Insufficient nvidia.com/gpu" in reason
