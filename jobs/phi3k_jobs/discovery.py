@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from phi3k_jobs.cluster import RESOURCES, Cluster
+from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.render import Kind
+from phi3k_jobs.resources import RESOURCES
 from phi3k_jobs.trainjob import Overrides
 from phi3k_trainer.errors import MissingInputError, UnavailableError
 from phi3k_trainer.recipe import Recipe

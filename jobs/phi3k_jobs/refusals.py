@@ -1,0 +1,72 @@
+"""What the API server's refusals, and its silence, mean to a user: one message each, with its exit code."""
+
+import json
+from typing import TYPE_CHECKING
+
+from phi3k_trainer.errors import (
+    MissingInputError,
+    OutputError,
+    PermissionDeniedError,
+    Phi3kError,
+    RecipeError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiException
+
+
+class NotFoundError(MissingInputError):
+    """The API has no such object, kind or namespace."""
+
+
+class NotReadyError(RecipeError):
+    """A container can't show its log because it has not started, or its pod is being made or moved."""
+
+
+def refused(error: "ApiException", what: str, context: str) -> Phi3kError:
+    """Return the error that says what the server refused to do, and what the user can do about it."""
+    said = message_of(error)
+    if error.status == 401 or (error.status == 403 and 'User "system:anonymous"' in said):
+        return PermissionDeniedError(
+            f"the credentials of context '{context}' are not accepted (expired?): log in again, then repeat"
+        )
+    if error.status == 403 and "exceeded quota" in said:
+        return RecipeError(f"can't {what}: {said}. Ask for less, or free some of the namespace's quota")
+    if error.status == 403 and "is forbidden: User" in said:
+        return PermissionDeniedError(
+            f"can't {what}: {said}. docs/cluster.md has the role that every verb of phi3k needs"
+        )
+    if error.status == 403:
+        return PermissionDeniedError(f"can't {what}: {said}")
+    if error.status == 404 and said.startswith("namespaces "):
+        return NotFoundError(f"can't {what}: {said}. Name another namespace with --namespace, or create this one")
+    if error.status == 404:
+        return NotFoundError(f"can't {what}: {said}")
+    if error.status == 409:
+        return OutputError(f"can't {what}: {said}")
+    if error.status in (400, 422):
+        return RecipeError(f"can't {what}: the cluster refuses it: {said}")
+    return UnavailableError(f"can't {what}: the cluster answers {error.status}: {said}")
+
+
+def silent(error: Exception, address: str, context: str) -> Phi3kError:
+    """Return the error for a server that can't be reached or does not answer."""
+    return UnavailableError(
+        f"the cluster of context '{context}' at {address} does not answer: {_reason(error)}. "
+        "Check the network or VPN, and the kubeconfig's address"
+    )
+
+
+def message_of(error: "ApiException") -> str:
+    """Return the server's own words."""
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(error.reason)
+
+
+def _reason(error: Exception) -> str:
+    """Return what urllib3 wraps: the part of its message after the connection's address."""
+    inner = getattr(error, "reason", None)
+    return str(inner if inner is not None else error).rpartition(": ")[2]
