@@ -207,8 +207,8 @@ class Loop:
             self.tracker.log_predictions(state.step, table)
             try:
                 write_predictions(self.directory.predictions(state.step), table)
-            except OSError as error:
-                self.tracker.note(f"the predictions of step {state.step} can't be written: {error}")
+            except StorageError as error:
+                self.tracker.note(f"{error} Training goes on.")
 
     def _answer_table(self) -> Sequence[Prediction]:
         """The answers to the table of fixed samples; the last evaluation, after training, makes its own."""
