@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import ssl
 import threading
 import time
 from collections import Counter, defaultdict
@@ -21,7 +22,8 @@ def picture(seed: int = 0, size: int = 40) -> bytes:
 class HostileServer:
     """Counts what it was asked, and when."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: ssl.SSLContext | None = None) -> None:
+        self.certificate = certificate
         self.requests: Counter[str] = Counter()
         self.times: defaultdict[str, list[float]] = defaultdict(list)
         self.open_now = 0
@@ -29,7 +31,7 @@ class HostileServer:
         self.port = 0
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}/{path}"
+        return f"{'https' if self.certificate else 'http'}://{host}:{self.port}/{path}"
 
     @contextlib.contextmanager
     def running(self) -> Iterator["HostileServer"]:
@@ -38,7 +40,7 @@ class HostileServer:
 
         async def serve() -> None:
             # All of 127.0.0.0/8, so that a test can tell one "host" from another.
-            async with await asyncio.start_server(self._answer, "0.0.0.0", 0) as server:
+            async with await asyncio.start_server(self._answer, "0.0.0.0", 0, ssl=self.certificate) as server:
                 self.port = server.sockets[0].getsockname()[1]
                 started.set()
                 await asyncio.to_thread(stop.wait)

@@ -1,6 +1,8 @@
 """Fetching against a server that does everything wrong, over real sockets."""
 
+import hashlib
 import ipaddress
+import ssl
 import subprocess
 import sys
 import time
@@ -221,6 +223,31 @@ def test_a_proxy_of_the_environment_is_used(
     assert list(server.requests) == [url]
 
 
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A certificate for the name localhost, trusted through SSL_CERT_FILE."""
+    files = {"-keyout": str(tmp_path / "key.pem"), "-out": str(tmp_path / "certificate.pem")}
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    arguments = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", *names]
+    command = ["openssl", "req", *arguments, *(word for pair in files.items() for word in pair)]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", files["-out"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["-out"], files["-keyout"])
+    return context
+
+
+def test_tls_is_verified_for_the_name_though_the_connection_goes_to_the_checked_address(
+    certificate: ssl.SSLContext, tmp_path: Path
+) -> None:
+    with HostileServer(certificate).running() as server:
+        good, bad = server.url("good/1", "localhost"), server.url("good/1", "127.0.0.1")
+        found = fetch([good, bad], tmp_path / "store")
+    assert isinstance(found[good], Picture)
+    assert isinstance(found[bad], Failure)
+    assert "certificate" in found[bad].detail
+
+
 def test_a_url_that_is_none_is_a_failure_of_that_row(tmp_path: Path) -> None:
     found = fetch(["http://", "http://[::bad/x.png", "http://a..b/x"], tmp_path)
     assert all(isinstance(result, Failure) for result in found.values())
@@ -248,3 +275,20 @@ def test_two_processes_share_one_store(server: HostileServer, tmp_path: Path) ->
     objects = [file for file in (tmp_path / "objects").rglob("*") if file.is_file()]
     assert len(objects) == 40  # each whole, under its hash, and no temporary file
     assert sum(server.requests.values()) < 80  # what one had fetched the other took over
+
+
+def test_a_killed_fetch_leaves_only_whole_pictures_and_the_next_one_finishes(
+    server: HostileServer, tmp_path: Path
+) -> None:
+    urls = [server.url(f"slow-good/{number}") for number in range(60)]
+    process = subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path), *urls])
+    while sum(server.requests.values()) < 30:
+        time.sleep(0.01)
+    process.kill()
+    process.wait(10)
+    objects = [file for file in (tmp_path / "objects").rglob("*") if len(file.name) == 64]
+    assert objects
+    assert all(hashlib.sha256(file.read_bytes()).hexdigest() == file.name for file in objects)
+    server.requests.clear()
+    assert all(isinstance(result, Picture) for result in fetch(urls, tmp_path).values())
+    assert 30 <= sum(server.requests.values()) <= 60 - len(objects)

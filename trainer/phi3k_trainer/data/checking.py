@@ -8,7 +8,7 @@ from typing import Any
 
 from phi3k_trainer.data.dataset import Dataset, Example
 from phi3k_trainer.data.encoding import Encoder, measure_examples
-from phi3k_trainer.images.hd import hd_shape
+from phi3k_trainer.images.grid import hd_shape
 from phi3k_trainer.model import Phi3VConfig
 from phi3k_trainer.prompts.conversation import render
 from phi3k_trainer.prompts.tokenizer import load_tokenizer

@@ -144,20 +144,20 @@ class _Fetcher:
         stored = await asyncio.to_thread(self._from_store, url)
         if stored is not None:
             return stored
-        failure = Failure("never_tried", url)
-        for attempt in range(self._section.attempts):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 body = await self._attempt(url)
-                return await asyncio.to_thread(self._keep, url, body)
             except _AttemptError as failed:
-                failure = failed.failure
                 wait = self._wait_seconds(attempt, failed.wait_seconds)
-                if not failure.transient or wait is None or attempt + 1 == self._section.attempts:
-                    break
+                if wait is None or attempt == self._section.attempts or not failed.failure.transient:
+                    return failed.failure
                 if failed.wait_seconds is not None:
                     self._host(url).not_before = time.monotonic() + wait
                 await asyncio.sleep(wait)
-        return failure
+            else:
+                return await asyncio.to_thread(self._keep, url, body)
 
     def _from_store(self, url: str) -> Picture | Failure | None:
         fact = self._store.urls.get(url)
@@ -175,8 +175,11 @@ class _Fetcher:
 
     @staticmethod
     def _wait_seconds(attempt: int, asked: float | None) -> float | None:
-        """Exponential back-off with full jitter, at least what the server asked for; None when that is too long."""
-        backoff = random.uniform(0, min(_FIRST_BACKOFF_SECONDS * 2**attempt, _LONGEST_WAIT_SECONDS))
+        """Exponential back-off with full jitter after attempt 1, 2 ...; on top of what the server asked for.
+
+        None when the server asked for too long a wait.
+        """
+        backoff = random.uniform(0, min(_FIRST_BACKOFF_SECONDS * 2 ** (attempt - 1), _LONGEST_WAIT_SECONDS))
         if asked is None:
             return backoff
         return asked + backoff if asked <= _LONGEST_WAIT_SECONDS else None
@@ -198,7 +201,7 @@ class _Fetcher:
             raise _failed("timeout", f"{url}: not done after {limit:g} s", transient=True) from None
         except httpcore.TimeoutException as error:
             raise _failed("timeout", f"{url}: no answer ({type(error).__name__})", transient=True) from error
-        except httpcore.NetworkError as error:
+        except (httpcore.NetworkError, OSError) as error:  # OSError: what TLS complains about in the middle
             raise _failed("connection", f"{url}: {error}", transient=True) from error
         except (httpcore.ProtocolError, httpcore.ProxyError) as error:
             raise _failed("broken_response", f"{url}: {error}", transient=True) from error

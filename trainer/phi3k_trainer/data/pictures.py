@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phi3k_trainer.data.store import Store
-from phi3k_trainer.images.decode import ImageError, decode_image
-from phi3k_trainer.images.hd import hd_shape
+from phi3k_trainer.images.decode import decode_image
+from phi3k_trainer.images.errors import ImageError
+from phi3k_trainer.images.grid import hd_shape
 
 
 @dataclass(frozen=True)
