@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from conftest import small_config
 
+from conftest import small_config
 from phi3k_trainer.model.language import LongRotaryEmbedding
 
 WINDOW = 16
@@ -38,7 +38,9 @@ def test_long_factors_apply_to_the_whole_batch_once_one_sequence_leaves_the_wind
     torch.testing.assert_close(cosines(rotary, [[3, 4], [3, WINDOW]])[0, 0], expected(3, LONG))
 
 
-def test_a_packed_row_longer_than_the_window_keeps_the_short_factors_of_its_samples(rotary: LongRotaryEmbedding) -> None:
+def test_a_packed_row_longer_than_the_window_keeps_its_samples_short_factors(
+    rotary: LongRotaryEmbedding,
+) -> None:
     packed = [*range(10), *range(10)]
     torch.testing.assert_close(cosines(rotary, [packed])[0, 13], expected(3, SHORT))
 

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, CLIPVisionConfig, Phi3Config
 from transformers.configuration_utils import SubConfigSpec
 
@@ -32,6 +33,7 @@ _NOT_CONFIGURATION = ("auto_map", "_attn_implementation", "_name_or_path")
 """Keys of the published `config.json` that point at remote code or at one machine's kernels."""
 
 
+@strict
 class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed for strict checks
     """Phi-3's settings and, under `vision_config`, those of the CLIP tower.
 

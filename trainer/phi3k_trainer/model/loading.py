@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 from safetensors import SafetensorError
 from transformers.utils.import_utils import is_flash_attn_2_available
@@ -110,7 +111,7 @@ def load_config(directory: Path) -> Phi3VConfig:
         raise DataError(f"{path} describes a model of type {content.get('model_type')!r}, not 'phi3_v'")
     try:
         return Phi3VConfig(**content)
-    except (TypeError, ValueError, KeyError) as problem:
+    except (StrictDataclassError, TypeError, ValueError, KeyError) as problem:
         raise DataError(f"{path} is not a valid Phi-3-Vision configuration: {problem}") from problem
 
 

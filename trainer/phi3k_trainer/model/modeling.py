@@ -64,6 +64,7 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """See `Phi3VForCausalLM.forward`."""
@@ -71,10 +72,16 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
             inputs_embeds = self.embed(input_ids, pixel_values, image_sizes, image_crops)
+        if use_cache is None and position_ids is not None and attention_mask is None:
+            use_cache = False  # transformers looks for packed samples only where there is no cache
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -inputs_embeds.shape[1] :]
         return super().forward(
-            inputs_embeds=inputs_embeds, attention_mask=attention_mask, position_ids=position_ids, **kwargs
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            use_cache=use_cache,
+            **kwargs,
         )
 
     def embed(
@@ -170,7 +177,7 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
             labels: int64 `[B, T]`, -100 where nothing is learned; the shift by one happens inside.
             past_key_values: The cache of what has been seen.
             inputs_embeds: `[B, T, hidden_size]` in place of ids and pictures.
-            use_cache: Whether to return the cache.
+            use_cache: Whether to return the cache; by default unless rows may be packed.
             logits_to_keep: Compute the logits of only so many last positions; 0 means all.
             image_crops: float `[sum(1 + h * w), 3, 336, 336]`: the same views without the zero crops, the form
                 used in training.
