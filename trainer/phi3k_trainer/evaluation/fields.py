@@ -9,7 +9,7 @@ Kind = Literal["category", "number", "text"]
 NUMBER_SHARE = 0.95
 """A field is a number when at least this share of its values in the training rows reads as one."""
 
-_NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?([eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 
 
 def read_number(text: str) -> float | None:
