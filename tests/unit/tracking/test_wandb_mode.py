@@ -1,0 +1,115 @@
+"""`auto` goes online only with a key and a server that knows it; everything else is offline, with the reason."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from phi3k_trainer.recipe.training import WandbSection
+from phi3k_trainer.tracking import wandb_mode
+from phi3k_trainer.tracking.wandb_mode import api_key, choose_mode
+
+KEY = "k" * 40
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A loopback server that answers every question with the status and body of the parameter."""
+    status, body = request.param
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.server_port}"
+    listening.shutdown()
+    listening.server_close()
+
+
+KNOWN = (200, json.dumps({"data": {"viewer": {"id": "1"}}}))
+
+
+@pytest.mark.parametrize(
+    ("server", "mode", "reason"),
+    [
+        (KNOWN, "online", "knows the key"),
+        ((200, json.dumps({"data": {"viewer": None}})), "offline", "does not know the key"),
+        ((401, ""), "offline", "refuses the key"),
+        ((503, ""), "offline", "status 503"),
+        ((200, "<html>hello</html>"), "offline", "does not answer like a W&B server"),
+    ],
+    indirect=["server"],
+)
+def test_auto_believes_only_a_server_that_knows_the_key(
+    server: str, mode: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    choice = choose_mode(WandbSection(base_url=server))
+    assert choice.mode == mode
+    assert reason in choice.reason
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_without_a_key_nobody_is_asked(mode: str) -> None:
+    choice = choose_mode(WandbSection.model_validate({"mode": mode, "base_url": "http://127.0.0.1:9"}))
+    assert choice.mode == "offline"
+    assert "WANDB_API_KEY" in choice.reason
+
+
+@pytest.mark.parametrize("mode", ["offline", "off"])
+def test_the_recipe_can_keep_a_run_off_the_network(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert choose_mode(WandbSection.model_validate({"mode": mode})).mode == mode
+
+
+@pytest.mark.parametrize(("variable", "mode"), [("offline", "offline"), ("disabled", "off"), ("dryrun", "offline")])
+def test_auto_obeys_wandb_mode(variable: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", variable)
+    assert choose_mode(WandbSection()).mode == mode
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr(wandb_mode, "PROBE_SECONDS", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        choice = choose_mode(WandbSection(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+    assert choice.mode == "offline"
+    assert time.monotonic() - started < 3
+
+
+def test_the_key_comes_from_the_environment_or_the_netrc_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert api_key("https://api.wandb.ai") is None
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password from-netrc\n")
+    assert api_key("https://api.wandb.ai") == "from-netrc"
+    assert api_key("https://wandb.example") is None
+    monkeypatch.setenv("WANDB_API_KEY", "from-environment")
+    assert api_key("https://wandb.example") == "from-environment"
+
+
+def test_a_damaged_netrc_file_holds_no_key(tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai password\nbogus line")
+    assert api_key("https://api.wandb.ai") is None
