@@ -166,6 +166,22 @@ class Cluster:
         )
         return applied
 
+    def create(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
+        """Create an object, strictly.
+
+        Raises:
+            OutputError: there is one of that name.
+            Phi3kError: the server refuses for another reason.
+        """
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
+        kind = manifest["kind"]
+        created: Manifest = self.request(
+            "POST", self.path(kind), query=query, body=manifest, what=f"create {kind} {manifest['metadata']['name']}"
+        )
+        return created
+
     def patch(self, kind: str, name: str, change: Manifest) -> None:
         """Merge `change` into an object."""
         self.request(

@@ -3,13 +3,16 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.pods import container_status, termination
 
 DEADLINE = 75
 KILLED = 137
+# The runtime could not start the program: the image lacks it, or it may not be run.
+START_REASONS = ("StartError", "ContainerCannotRun", "RunContainerError")
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
@@ -32,7 +35,7 @@ class Diagnosis:
     cause: str
     action: str = ""
     exit_code: int | None = None
-    checkpoint: str | None = field(default=None)
+    checkpoint: str | None = None
 
 
 def diagnose(facts: Facts) -> Diagnosis:
@@ -125,21 +128,19 @@ def _unschedulable(facts: Facts) -> Diagnosis | None:
 
 def _container_waiting(facts: Facts) -> Diagnosis | None:
     for pod in facts.pods:
-        for status in pod["status"].get("containerStatuses", []):
-            waiting = status.get("state", {}).get("waiting")
-            if waiting is None:
-                continue
-            reason, message = waiting.get("reason", ""), waiting.get("message", "")
-            if reason in IMAGE_REASONS:
-                return Diagnosis(
-                    "Pending",
-                    f"the image {status['image']} can't be pulled: {message or reason}",
-                    "mend cluster.image, or name its registry's secret in cluster.image_pull_secrets",
-                )
-            if reason == "CreateContainerConfigError":
-                return Diagnosis("Pending", f"the container can't be made: {message}", "create what is missing")
-            if reason == "CrashLoopBackOff" and (ended := _terminated(pod)):
-                return _from_exit(pod, ended, state="Restarting")
+        status = container_status(pod)
+        waiting = status.get("state", {}).get("waiting", {})
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in IMAGE_REASONS:
+            return Diagnosis(
+                "Pending",
+                f"the image {status['image']} can't be pulled: {message or reason}",
+                "mend cluster.image, or name its registry's secret in cluster.image_pull_secrets",
+            )
+        if reason == "CreateContainerConfigError":
+            return Diagnosis("Pending", f"the container can't be made: {message}", "create what is missing")
+        if reason == "CrashLoopBackOff" and (ended := _terminated(pod)):
+            return _from_exit(pod, ended, state="Restarting")
     return None
 
 
@@ -182,10 +183,8 @@ def _is_running(pod: Manifest) -> bool:
 
 def _terminated(pod: Manifest) -> Manifest | None:
     """Return how the trainer's container ended last, if it did; an evicted pod says so in its own status."""
-    for status in pod["status"].get("containerStatuses", []):
-        for when in ("state", "lastState"):
-            if ended := status.get(when, {}).get("terminated"):
-                return dict(ended)
+    if ended := termination(pod):
+        return ended
     if pod["status"].get("reason") == "Evicted":
         return {"exitCode": KILLED, "reason": "Evicted", "message": pod["status"].get("message", "")}
     return None
@@ -206,6 +205,8 @@ def _from_exit(pod: Manifest, ended: Manifest, *, state: str) -> Diagnosis:
             code,
             checkpoint,
         )
+    if reason in START_REASONS:
+        return Diagnosis(state, f"{name} can't be started: {message}", "mend cluster.image: it is no phi3k image", code)
     if reason == "Evicted" or "DisruptionTarget" in _pod_conditions(pod):
         return Diagnosis(state, f"{name} was evicted: {_disruption(pod) or message}", goes_on, code, checkpoint)
     if told:

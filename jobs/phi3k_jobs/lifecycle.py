@@ -1,5 +1,6 @@
 """Finding runs on a cluster, and what can be done to them: list, cancel, suspend, resume."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,10 +8,13 @@ from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.discovery import KIND_OBJECTS
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RUN_LABEL, WANDB_ANNOTATION
+from phi3k_jobs.refusals import NotFoundError
 from phi3k_jobs.render import Kind
-from phi3k_trainer.errors import MissingInputError
+from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
 
 FINISHED = ("Succeeded", "Failed")
+GONE_SECONDS = 30.0
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,35 @@ class Run:
     wandb_run_id: str | None
     job: Manifest
 
+    @property
+    def uid(self) -> str:
+        """The job's own identity: another job of the same name has another."""
+        return str(self.job["metadata"]["uid"])
+
+
+def is_run(entry: Manifest) -> bool:
+    """Return whether phi3k made an object for a run."""
+    return RUN_LABEL in entry["metadata"].get("labels", {})
+
+
+def jobs_named(cluster: Cluster, name: str) -> Iterator[tuple[str, Manifest, Run | None]]:
+    """Yield the jobs of any kind with that name: object kind, job, and its run where it is one of phi3k's."""
+    for kind, object_kind in KIND_OBJECTS.items():
+        job = cluster.get(object_kind, name)
+        if job is not None:
+            yield object_kind, job, _run(kind, job) if is_run(job) else None
+
 
 def find_run(cluster: Cluster, name: str) -> Run:
     """Return the run `name`, whatever kind of job it is.
 
     Raises:
-        MissingInputError: the namespace has no such run.
+        MissingInputError: the namespace has no such run, or is none.
     """
-    for kind, object_kind in KIND_OBJECTS.items():
-        job = cluster.get(object_kind, name)
-        if job is not None and RUN_LABEL in job["metadata"].get("labels", {}):
-            return _run(kind, job)
+    for _, _, run in jobs_named(cluster, name):
+        if run is not None:
+            return run
+    check_namespace(cluster)
     raise MissingInputError(
         f"there is no run {name} in namespace {cluster.namespace} of context {cluster.context}: `phi3k list` shows the "
         "runs there are (another namespace: --namespace)"
@@ -44,15 +66,54 @@ def find_run(cluster: Cluster, name: str) -> Run:
 
 
 def list_runs(cluster: Cluster) -> Iterator[Run]:
-    """Yield the namespace's runs, newest first within a kind, read page by page."""
+    """Yield the namespace's runs, newest first within a kind, read page by page.
+
+    Raises:
+        MissingInputError: there is no such namespace.
+    """
+    empty = True
     for kind, object_kind in KIND_OBJECTS.items():
         found = [_run(kind, job) for job in cluster.list(object_kind, label_selector=RUN_LABEL)]
+        empty = empty and not found
         yield from sorted(found, key=lambda run: run.created, reverse=True)
+    if empty:
+        check_namespace(cluster)
+
+
+def check_namespace(cluster: Cluster) -> None:
+    """Refuse a namespace that is not there: listing one is no error to the API. Who may not look is not told.
+
+    Raises:
+        MissingInputError: there is no such namespace.
+    """
+    try:
+        missing = cluster.get("Namespace", cluster.namespace) is None
+    except PermissionDeniedError:
+        return
+    if missing:
+        raise NotFoundError(
+            f"there is no namespace {cluster.namespace} in the cluster of context {cluster.context}: name another with "
+            "--namespace"
+        )
 
 
 def cancel(cluster: Cluster, run: Run) -> None:
     """Delete the run's job and what belongs to it; claims, and so its checkpoints, stay."""
     cluster.delete(KIND_OBJECTS[run.kind], run.name)
+
+
+def remove(cluster: Cluster, run: Run) -> None:
+    """Cancel the run and wait until its job is gone.
+
+    Raises:
+        UnavailableError: it is still there after half a minute.
+    """
+    cancel(cluster, run)
+    deadline = time.monotonic() + GONE_SECONDS
+    while (job := cluster.get(KIND_OBJECTS[run.kind], run.name)) and job["metadata"]["uid"] == run.uid:
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the failed run {run.name} is being deleted and not gone yet: submit again later")
+        time.sleep(POLL_SECONDS)
 
 
 def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
@@ -65,21 +126,22 @@ def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
 
 def state_of(kind: Kind, job: Manifest) -> str:
     """Return the run's state from the conditions of its job."""
-    conditions = {
-        condition["type"]
-        for condition in job.get("status", {}).get("conditions", [])
-        if condition.get("status") == "True"
-    }
+    status = job.get("status", {})
+    conditions = {entry["type"] for entry in status.get("conditions", []) if entry.get("status") == "True"}
     if conditions & {"Succeeded", "Complete"}:
         return "Succeeded"
-    for state in ("Failed", "Suspended", "Restarting"):
-        if state in conditions:
-            return state
+    if "Failed" in conditions:
+        return "Failed"
     spec = job["spec"]
-    if spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"):
+    if "Suspended" in conditions or spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"):
         return "Suspended"
-    active = job.get("status", {}).get("active", 0) if kind == "job" else "Running" in conditions
-    return "Running" if active else "Pending"
+    if "Restarting" in conditions:
+        return "Restarting"
+    if kind == "pytorchjob":
+        return "Running" if "Running" in conditions else "Pending"
+    # A Job counts a pod as active from its creation on; ready means that it runs.
+    ready = status.get("ready", 0) if kind == "job" else sum(entry["ready"] for entry in status.get("jobsStatus", []))
+    return "Running" if ready else "Pending"
 
 
 def _run(kind: Kind, job: Manifest) -> Run:

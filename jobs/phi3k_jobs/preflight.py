@@ -6,18 +6,27 @@ from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.discovery import Capabilities
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.shape import gpus_per_replica, num_nodes
-from phi3k_trainer.errors import PermissionDeniedError, RecipeError
+from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, RecipeError, UnavailableError
+from phi3k_trainer.planning import check_fits, shape_of
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClaimSection
 
+GPU_MEMORY_LABEL = "nvidia.com/gpu.memory"
 
-def check_cluster(cluster: Cluster, recipe: Recipe) -> list[str]:
+
+def check_cluster(cluster: Cluster, recipe: Recipe, capabilities: Capabilities) -> list[str]:
     """Return notes on what may keep the run from starting.
 
     Raises:
-        RecipeError: it can't start as asked: no node is that big, the quota or a claim forbids it.
+        RecipeError: it can't start as asked: no node is that big, its GPU is too small, the quota, a claim or the
+            queue forbids it.
     """
-    notes = check_nodes(recipe, list(cluster.list("Node"))) if cluster.allowed("list", "Node") else []
+    notes = []
+    if cluster.allowed("list", "Node"):
+        nodes = list(cluster.list("Node"))
+        notes += check_nodes(recipe, nodes) + check_memory(recipe, nodes)
+    if recipe.cluster.queue is not None and capabilities.kueue and cluster.allowed("list", "LocalQueue"):
+        check_queue(recipe.cluster.queue, [queue["metadata"]["name"] for queue in cluster.list("LocalQueue")])
     if cluster.allowed("list", "ResourceQuota"):
         check_quota(recipe, cluster.list("ResourceQuota"), cluster.namespace)
     for section in (recipe.cluster.cache, recipe.cluster.runs):
@@ -55,6 +64,40 @@ def check_nodes(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
     if len(fitting) < num_nodes(recipe.cluster):
         return [f"{num_nodes(recipe.cluster)} nodes with {wanted} {resource} are needed and {len(fitting)} are there"]
     return []
+
+
+def check_memory(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
+    """Return a note where the plan can't tell whether the run fits the GPUs that the nodes' labels name.
+
+    Raises:
+        RecipeError: it doesn't fit the largest of them.
+    """
+    sizes = [_gpu_memory(node) for node in nodes if _selected(node, recipe.cluster.node_selector)]
+    if recipe.cluster.gpus == 0 or not any(sizes):
+        return []
+    try:
+        check_fits(recipe, shape_of(recipe), max(sizes), recipe.cluster.gpus)
+    except (MissingInputError, UnavailableError) as error:
+        return [f"whether the run fits the GPUs' memory is not known: {error}"]
+    return []
+
+
+def _gpu_memory(node: Manifest) -> int:
+    """Return the bytes of one of the node's GPUs as GPU feature discovery labels it, in MiB; 0 where it does not."""
+    memory = node["metadata"].get("labels", {}).get(GPU_MEMORY_LABEL, "")
+    return int(memory) * 2**20 if memory.isdigit() else 0
+
+
+def check_queue(queue: str, existing: Sequence[str]) -> None:
+    """Refuse a queue that is not there: Kueue would hold the run for ever.
+
+    Raises:
+        RecipeError: the namespace has no such local queue.
+    """
+    if queue not in existing:
+        raise RecipeError(
+            f"cluster.queue: the namespace has no local queue {queue}; it has: {', '.join(existing) or 'none'}"
+        )
 
 
 def _selected(node: Manifest, selector: dict[str, str]) -> bool:

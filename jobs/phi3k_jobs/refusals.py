@@ -20,10 +20,6 @@ class NotFoundError(MissingInputError):
     """The API has no such object, kind or namespace."""
 
 
-class NotReadyError(RecipeError):
-    """A container can't show its log because it has not started, or its pod is being made or moved."""
-
-
 def refused(error: "ApiException", what: str, context: str) -> Phi3kError:
     """Return the error that says what the server refused to do, and what the user can do about it."""
     said = message_of(error)

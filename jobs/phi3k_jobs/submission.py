@@ -1,18 +1,24 @@
-"""Submitting a run: look at the cluster, try every object on the server, then apply them, all or none."""
+"""Submitting a run: look at the cluster, try every object on the server, then send them, all or none."""
 
 import secrets
 import string
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from phi3k_jobs.cluster import Cluster
-from phi3k_jobs.discovery import KIND_OBJECTS, Capabilities, look
+from phi3k_jobs.discovery import look
+from phi3k_jobs.lifecycle import Run, is_run, jobs_named, remove
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import RECIPE_ANNOTATION, WANDB_ANNOTATION
+from phi3k_jobs.names import RECIPE_ANNOTATION
 from phi3k_jobs.preflight import check_cluster, queue_note
 from phi3k_jobs.render import Kind, objects
-from phi3k_trainer.errors import OutputError, Phi3kError
+from phi3k_jobs.trainjob import NEWEST_OVERRIDES
+from phi3k_trainer.errors import OutputError, Phi3kError, UnavailableError
 from phi3k_trainer.recipe import Recipe, recipe_sha256
+
+GONE_SECONDS = 30.0
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -33,79 +39,142 @@ def mint_wandb_run_id() -> str:
 
 
 def submit(cluster: Cluster, recipe: Recipe, *, dry_run: bool = False) -> Submission:
-    """Send the run to the cluster; a second time with the same recipe changes nothing.
+    """Send the run to the cluster.
+
+    A second time with the same recipe changes nothing; a run that has failed is sent again and resumes.
 
     Raises:
         Phi3kError: something is missing, forbidden or too small; nothing of this run is left behind.
     """
     capabilities = look(cluster)
     kind = capabilities.choose(recipe)
-    if known := _existing(cluster, recipe, capabilities):
-        return known
-    notes = check_cluster(cluster, recipe)
-    run_id = mint_wandb_run_id()
-    rendered = objects(recipe, kind=kind, wandb_run_id=run_id, overrides=capabilities.overrides or "runtimePatches")
-    missing = [entry for entry in rendered if not _is_kept(cluster, entry)]
-    tried = _try_all(cluster, missing)
-    notes += queue_note(recipe, capabilities, tried[-1])
-    submission = Submission(recipe.name, cluster.namespace, kind, run_id, created=not dry_run, notes=tuple(notes))
+    before = _before(cluster, recipe)
+    if before is not None and before.state != "Failed":
+        note = f"it was submitted before with the same recipe and is {before.state}: nothing was changed"
+        return Submission(before.name, cluster.namespace, before.kind, before.wandb_run_id or "", False, (note,))
+    notes = check_cluster(cluster, recipe, capabilities)
+    run_id = (before and before.wandb_run_id) or mint_wandb_run_id()
+    rendered = objects(recipe, kind=kind, wandb_run_id=run_id, overrides=capabilities.overrides or NEWEST_OVERRIDES)
+    claims = [entry for entry in rendered if _is_claim(entry) and not _exists(cluster, entry)]
+    own = [entry for entry in rendered if not _is_claim(entry)]
+    _refuse_others(cluster, recipe, own[:-1])
+    tried = _try_all(cluster, [*claims, *own], again=before is not None)
+    notes += queue_note(recipe, capabilities, tried)
+    if before is not None:
+        notes.append("the run of this name had failed: it goes on from its last checkpoint")
     if not dry_run:
-        _apply_all(cluster, missing)
-    return submission
+        if before is not None:
+            remove(cluster, before)
+        _remove_left_over(cluster, own)
+        _send_all(cluster, claims, own)
+    return Submission(recipe.name, cluster.namespace, kind, run_id, created=not dry_run, notes=tuple(notes))
 
 
-def _existing(cluster: Cluster, recipe: Recipe, capabilities: Capabilities) -> Submission | None:
-    """Return the submission that is there already.
+def _before(cluster: Cluster, recipe: Recipe) -> Run | None:
+    """Return the run that was submitted with this recipe before.
 
     Raises:
-        OutputError: the name belongs to another recipe.
+        OutputError: the name belongs to another recipe, or to a job that is none of phi3k's.
     """
-    for kind in capabilities.kinds:
-        job = cluster.get(KIND_OBJECTS[kind], recipe.name)
-        if job is None:
-            continue
-        annotations = job["metadata"].get("annotations", {})
-        if annotations.get(RECIPE_ANNOTATION) != recipe_sha256(recipe):
+    for object_kind, job, run in jobs_named(cluster, recipe.name):
+        taken = f"the name {recipe.name} is taken in namespace {cluster.namespace} by a {object_kind}"
+        if run is None:
+            raise OutputError(f"{taken} that phi3k did not make: choose another name with --name")
+        if job["metadata"].get("annotations", {}).get(RECIPE_ANNOTATION) != recipe_sha256(recipe):
             raise OutputError(
-                f"the name {recipe.name} is taken in namespace {cluster.namespace} by a {KIND_OBJECTS[kind]} of "
-                f"another recipe: choose another with --name, or remove that one with `phi3k cancel {recipe.name}`"
+                f"{taken} of another recipe: choose another with --name, or remove that run with "
+                f"`phi3k cancel {recipe.name}`"
             )
-        note = "it was submitted before, and this recipe is the same: nothing was changed"
-        return Submission(
-            recipe.name, cluster.namespace, kind, annotations.get(WANDB_ANNOTATION, ""), created=False, notes=(note,)
-        )
+        return run
     return None
 
 
-def _is_kept(cluster: Cluster, entry: Manifest) -> bool:
+def _is_claim(entry: Manifest) -> bool:
     """Claims are shared between runs: one that is there stays as its owner made it."""
-    return (
-        entry["kind"] == "PersistentVolumeClaim" and cluster.get(entry["kind"], entry["metadata"]["name"]) is not None
-    )
+    return bool(entry["kind"] == "PersistentVolumeClaim")
 
 
-def _try_all(cluster: Cluster, rendered: Sequence[Manifest]) -> list[Manifest]:
-    """Return what the server would make of each object, defaults and webhooks included."""
-    return [cluster.apply(entry, dry_run=True) for entry in rendered]
+def _exists(cluster: Cluster, entry: Manifest) -> bool:
+    return cluster.get(entry["kind"], entry["metadata"]["name"]) is not None
 
 
-def _apply_all(cluster: Cluster, rendered: Sequence[Manifest]) -> None:
-    """Apply the objects; where one fails, delete those that were not there before."""
-    created: list[Manifest] = []
+def _refuse_others(cluster: Cluster, recipe: Recipe, around: Sequence[Manifest]) -> None:
+    """Refuse names that others use: the objects of a run go with it, so it may not take in another's."""
+    for entry in around:
+        existing = cluster.get(entry["kind"], entry["metadata"]["name"])
+        if existing is not None and not is_run(existing):
+            raise OutputError(
+                f"the run needs a {entry['kind']} {entry['metadata']['name']}, and namespace {cluster.namespace} has "
+                f"one that phi3k did not make: choose another name than {recipe.name} with --name"
+            )
+
+
+def _try_all(cluster: Cluster, rendered: Sequence[Manifest], *, again: bool) -> Manifest:
+    """Dry-run each object; return the job as the server would store it, defaults and webhooks included."""
+    *around, job = rendered
+    for entry in around:
+        cluster.apply(entry, dry_run=True)
+    if again:
+        job = {**job, "metadata": {**job["metadata"], "name": f"{job['metadata']['name']}-again"}}
+    return cluster.create(job, dry_run=True)
+
+
+def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
+    """Delete what a removed run of this name left: the cluster still collects it, and would take ours for it."""
+    left = [entry for entry in own[:-1] if cluster.delete(entry["kind"], entry["metadata"]["name"])]
+    deadline = time.monotonic() + GONE_SECONDS
+    while any(_exists(cluster, entry) for entry in left):
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                f"what the last run of this name left is not gone after {GONE_SECONDS:.0f} s: submit again later"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _send_all(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) -> None:
+    """Apply the objects and create the job; where one fails, delete those before it."""
+    sent: list[Manifest] = []
     try:
-        for entry in rendered:
-            is_new = cluster.get(entry["kind"], entry["metadata"]["name"]) is None
-            applied = cluster.apply(entry)
-            if is_new:
-                created.append(entry)
-        _give_to(cluster, applied, rendered[:-1])
-    except (Phi3kError, KeyboardInterrupt):
-        for entry in reversed(created):
-            cluster.delete(entry["kind"], entry["metadata"]["name"])
+        for entry in [*claims, *own[:-1]]:
+            sent.append(entry)
+            cluster.apply(entry)
+        _give_to(cluster, _create_job(cluster, own[-1], sent), own[:-1])
+    except (Phi3kError, KeyboardInterrupt) as error:
+        _take_back(cluster, sent, error)
         raise
 
 
-def _give_to(cluster: Cluster, job: Manifest, rendered: Sequence[Manifest]) -> None:
+def _create_job(cluster: Cluster, job: Manifest, sent: list[Manifest]) -> Manifest:
+    """Create the job. It is not applied: of two people who submit one name at the same time the second is refused."""
+    try:
+        created = cluster.create(job)
+    except OutputError:
+        # The objects around it have the other's names too: they are his now.
+        if other := cluster.get(job["kind"], job["metadata"]["name"]):
+            _give_to(cluster, other, [entry for entry in sent if not _is_claim(entry)])
+            sent.clear()
+        raise
+    except Phi3kError:
+        # The answer may be lost though the job is made.
+        sent.append(job)
+        raise
+    sent.append(job)
+    return created
+
+
+def _take_back(cluster: Cluster, sent: Sequence[Manifest], error: BaseException) -> None:
+    """Delete what was sent, and add to the error what can't be deleted."""
+    left = []
+    for entry in reversed(sent):
+        try:
+            cluster.delete(entry["kind"], entry["metadata"]["name"])
+        except Phi3kError:
+            left.append(f"{entry['kind']} {entry['metadata']['name']}")
+    if left:
+        raise type(error)(f"{error}. These are left, and you may not delete them: {', '.join(left)}") from error
+
+
+def _give_to(cluster: Cluster, job: Manifest, around: Sequence[Manifest]) -> None:
     """Make the job the owner of its objects, so that they go with it; claims have no owner and stay."""
     owner = {
         "apiVersion": job["apiVersion"],
@@ -113,6 +182,5 @@ def _give_to(cluster: Cluster, job: Manifest, rendered: Sequence[Manifest]) -> N
         "name": job["metadata"]["name"],
         "uid": job["metadata"]["uid"],
     }
-    for entry in rendered:
-        if entry["kind"] != "PersistentVolumeClaim":
-            cluster.patch(entry["kind"], entry["metadata"]["name"], {"metadata": {"ownerReferences": [owner]}})
+    for entry in around:
+        cluster.patch(entry["kind"], entry["metadata"]["name"], {"metadata": {"ownerReferences": [owner]}})

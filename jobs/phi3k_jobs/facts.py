@@ -1,0 +1,62 @@
+"""Gathering what the cluster says about a run: what `diagnosis` makes a sentence of."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from phi3k_jobs.cluster import Cluster
+from phi3k_jobs.diagnosis import Facts
+from phi3k_jobs.lifecycle import FINISHED, Run
+from phi3k_jobs.logs import read_tail
+from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.pods import current_pods, has_log, pod_selector
+from phi3k_jobs.progress import Progress, read_progress
+from phi3k_trainer.errors import Phi3kError
+
+# Pods that wait do so for the same reason: asking about a few is enough, however many there are.
+PODS_ASKED_ABOUT = 3
+TAIL_LINES = 200
+
+
+def gather(cluster: Cluster, run: Run) -> Facts:
+    """Return what the cluster says about the run now."""
+    pods = current_pods(cluster.list("Pod", label_selector=pod_selector(run.name)))
+    if run.state in FINISHED:
+        return Facts(run, pods)
+    claims = _claims(cluster, pods)
+    return Facts(
+        run=run,
+        pods=pods,
+        events=list(_events(cluster, run, pods, claims)),
+        claims=claims,
+        workloads=list(cluster.list("Workload", label_selector=f"kueue.x-k8s.io/job-uid={run.uid}")),
+    )
+
+
+def progress_of(cluster: Cluster, facts: Facts) -> Progress | None:
+    """Return how far the run is by the log of its first replica; None where it has logged nothing yet."""
+    if not facts.pods or not has_log(facts.pods[0]):
+        return None
+    try:
+        return read_progress(read_tail(cluster, facts.pods[0], TAIL_LINES))
+    except Phi3kError:
+        # The log goes with its pod or node; the diagnosis says what became of those.
+        return None
+
+
+def _claims(cluster: Cluster, pods: Sequence[Manifest]) -> list[Manifest]:
+    """Return the claims that a pod of the run mounts; every replica mounts the same."""
+    volumes = pods[0]["spec"].get("volumes", []) if pods else []
+    names = [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
+    found = (cluster.get("PersistentVolumeClaim", name) for name in names)
+    return [claim for claim in found if claim is not None]
+
+
+def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequence[Manifest]) -> Iterator[Manifest]:
+    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait and claims that are not bound."""
+    waiting = (pod for pod in pods if pod["status"]["phase"] != "Running")
+    names = [run.name, *([f"{run.name}-node-0"] if run.kind == "trainjob" else [])]
+    names += [pod["metadata"]["name"] for pod in islice(waiting, PODS_ASKED_ABOUT)]
+    names += [claim["metadata"]["name"] for claim in claims if claim.get("status", {}).get("phase") != "Bound"]
+    for name in names:
+        found = cluster.list("Event", field_selector=f"involvedObject.name={name}")
+        yield from sorted(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")

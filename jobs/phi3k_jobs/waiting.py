@@ -1,0 +1,67 @@
+"""Waiting for a run to end, however long that takes and whatever the connection does meanwhile."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from phi3k_jobs.cluster import Cluster
+from phi3k_jobs.diagnosis import Diagnosis, diagnose
+from phi3k_jobs.facts import gather
+from phi3k_jobs.lifecycle import FINISHED, Run, jobs_named
+from phi3k_trainer.errors import MissingInputError, UnavailableError
+
+POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 300.0
+# sysexits(3): the run has failed and nobody can say with which code.
+UNKNOWN_FAILURE = 70
+
+Answer = TypeVar("Answer")
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """Return what `ask` returns, asking again while the cluster is out of reach.
+
+    Raises:
+        UnavailableError: it has been for five minutes.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return ask()
+        except UnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def look_again(cluster: Cluster, run: Run) -> Run | None:
+    """Return the run as it is now; None where it was cancelled, even if another has its name since."""
+    named = patiently(lambda: [found for _, _, found in jobs_named(cluster, run.name)])
+    return next((found for found in named if found is not None and found.uid == run.uid), None)
+
+
+def wait_for_end(cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None]) -> Diagnosis:
+    """Return how the run has ended, telling each change of its state meanwhile.
+
+    Raises:
+        MissingInputError: it was cancelled before it ended.
+    """
+    told: tuple[str, str] | None = None
+    while True:
+        now = look_again(cluster, run)
+        if now is None:
+            raise MissingInputError(f"the run {run.name} was cancelled before it ended")
+        found = patiently(lambda now=now: diagnose(gather(cluster, now)))  # type: ignore[misc]
+        if now.state in FINISHED:
+            return found
+        if told != (found.state, found.cause):
+            told = (found.state, found.cause)
+            tell(found)
+        time.sleep(POLL_SECONDS)
+
+
+def exit_code(ended: Diagnosis) -> int:
+    """Return the exit code of a run that has ended: 0, or the trainer's own."""
+    if ended.state == "Succeeded":
+        return 0
+    return ended.exit_code or UNKNOWN_FAILURE
