@@ -14,6 +14,8 @@ RUN /opt/phi3k/bin/python -m pip install ${PIP_CERT:+--cert "${PIP_CERT}"} --qui
     --require-hashes --requirement requirements.lock
 
 FROM dependencies AS package
+# Docker hands arguments down to a stage that stands on this one; buildah does not.
+ARG PIP_CERT=""
 COPY requirements-image.lock ./
 RUN python3 -m venv /build/tools && /build/tools/bin/python -m pip install ${PIP_CERT:+--cert "${PIP_CERT}"} --quiet \
     --require-hashes --requirement requirements-image.lock
