@@ -5,7 +5,8 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Prepared:
         """Rows looked at, good and bad."""
         return len(self.rows) + len(self.rejections)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the rows and the content of their pictures, wherever the pictures lie."""
         digest = hashlib.sha256()
@@ -79,7 +80,7 @@ class Prepared:
     def write(self, path: Path) -> None:
         """Write JSON lines: a head, the rows, the rejections."""
         head = {"format": FORMAT, "rows": len(self.rows), "repeated": self.repeated}
-        write_atomically(path, b"".join(_line(item) for item in (head, *map(asdict, (*self.rows, *self.rejections)))))
+        write_atomically(path, b"".join(_line(item) for item in (head, *self.rows, *self.rejections)))
 
     @classmethod
     def read(cls, path: Path) -> "Prepared | None":
@@ -102,7 +103,7 @@ class Prepared:
 
 
 def _line(item: Any) -> bytes:
-    return json.dumps(item, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(item, separators=(",", ":"), default=vars).encode() + b"\n"
 
 
 def _row(item: dict[str, Any]) -> PreparedRow:

@@ -132,8 +132,10 @@ def _check_turns(turns: tuple[Turn, ...], num_images: int) -> None:
     for turn in turns:
         if not turn.text.strip():
             raise UnusableRowError("empty_text", f"the {turn.role} says nothing")
-        if any("\ud800" <= character <= "\udfff" for character in turn.text):
-            raise UnusableRowError("bad_text", f"the {turn.role}'s text is not Unicode: {turn.text[:100]!r}")
+        try:
+            turn.text.encode()
+        except UnicodeEncodeError as error:
+            raise UnusableRowError("bad_text", f"the {turn.role}'s text is not Unicode: {turn.text[:100]!r}") from error
     numbers = [number for turn in turns if turn.role != "assistant" for number in split_at_images(turn.text)[1]]
     try:
         check_image_numbers(numbers, num_images)
@@ -179,11 +181,13 @@ def select_rows(
             repeated += 1
             continue
         seen.add(candidate.identity)
-        if max_rows is None or len(chosen) < max_rows:
+        if max_rows is None:
+            chosen.append(candidate.stored(store))
+        elif len(chosen) < max_rows:
             heapq.heappush(chosen, candidate.stored(store))
         elif chosen[0] < candidate:
             heapq.heapreplace(chosen, candidate.stored(store))
-    chosen.sort(reverse=True)
+    chosen.sort(key=lambda candidate: candidate.rank)
     items = [candidate.item for candidate in chosen]
     return Selection(
         tuple(item for item in items if isinstance(item, Row)),
