@@ -8,8 +8,10 @@ from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.discovery import KIND_OBJECTS
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RUN_LABEL, WANDB_ANNOTATION
+from phi3k_jobs.pod import RUNS_VOLUME
 from phi3k_jobs.refusals import NotFoundError
 from phi3k_jobs.render import Kind
+from phi3k_jobs.trainjob import patched_volumes
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
 
 FINISHED = ("Succeeded", "Failed")
@@ -34,6 +36,14 @@ class Run:
     def uid(self) -> str:
         """The job's own identity: another job of the same name has another."""
         return str(self.job["metadata"]["uid"])
+
+    @property
+    def nodes(self) -> int:
+        """How many replicas the run has."""
+        spec = self.job["spec"]
+        if self.kind == "pytorchjob":
+            return sum(int(replica["replicas"]) for replica in spec["pytorchReplicaSpecs"].values())
+        return int(spec["completions"] if self.kind == "job" else spec["trainer"]["numNodes"])
 
 
 def is_run(entry: Manifest) -> bool:
@@ -122,6 +132,21 @@ def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
     if run.kind == "pytorchjob":
         change = {"spec": {"runPolicy": {"suspend": suspended}}}
     cluster.patch(KIND_OBJECTS[run.kind], run.name, change)
+
+
+def runs_claim(run: Run) -> str:
+    """Return the name of the claim that keeps the run's checkpoints."""
+    spec = run.job["spec"]
+    if run.kind == "pytorchjob":
+        (replica,) = spec["pytorchReplicaSpecs"].values()
+        volumes = replica["template"]["spec"]["volumes"]
+    elif run.kind == "job":
+        volumes = spec["template"]["spec"]["volumes"]
+    else:
+        volumes = patched_volumes(run.job)
+    return next(
+        str(volume["persistentVolumeClaim"]["claimName"]) for volume in volumes if volume["name"] == RUNS_VOLUME
+    )
 
 
 def state_of(kind: Kind, job: Manifest) -> str:

@@ -7,6 +7,7 @@ from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
 
 CACHE, RUNS, RECIPES, SCRATCH = "/cache", "/runs", "/etc/phi3k", "/tmp"
+RUNS_VOLUME = "runs"
 USER_ID = 10001
 ENTRYPOINT = ["/opt/phi3k/bin/python", "-m", "phi3k_trainer.training.entrypoint"]
 ARGUMENTS = [
@@ -165,7 +166,7 @@ def volumes(cluster: ClusterSection, config_map: str) -> list[Manifest]:
     return [
         {"name": "recipe", "configMap": {"name": config_map}},
         {"name": "cache", "persistentVolumeClaim": {"claimName": cluster.cache.claim}},
-        {"name": "runs", "persistentVolumeClaim": {"claimName": cluster.runs.claim}},
+        {"name": RUNS_VOLUME, "persistentVolumeClaim": {"claimName": cluster.runs.claim}},
         {"name": "scratch", "emptyDir": {"sizeLimit": cluster.resources.ephemeral_storage}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.resources.shared_memory}},
     ]
@@ -176,7 +177,7 @@ def volume_mounts() -> list[Manifest]:
     return [
         {"name": "recipe", "mountPath": RECIPES, "readOnly": True},
         {"name": "cache", "mountPath": CACHE},
-        {"name": "runs", "mountPath": RUNS},
+        {"name": RUNS_VOLUME, "mountPath": RUNS},
         {"name": "scratch", "mountPath": SCRATCH},
         {"name": "shm", "mountPath": "/dev/shm"},
     ]

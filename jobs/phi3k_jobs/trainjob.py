@@ -1,6 +1,6 @@
 """A run as a TrainJob (trainer.kubeflow.org/v1alpha1, Kubeflow Trainer 2.x)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import FIELD_MANAGER
@@ -95,3 +95,16 @@ def pod_patch(recipe: Recipe) -> Manifest:
         "volumes": volumes(recipe.cluster, config_map_name(recipe)),
         **placement(recipe),
     }
+
+
+def patched_volumes(job: Manifest) -> list[Manifest]:
+    """Return the volumes of a TrainJob's pods, in whichever field they are patched in."""
+    spec = job["spec"]
+    for field in get_args(Overrides):
+        for patch in spec.get(field, []):
+            if field == "runtimePatches":
+                (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+                patch = node["template"]["spec"]["template"]
+            volumes: list[Manifest] = patch["spec"]["volumes"]
+            return volumes
+    return []

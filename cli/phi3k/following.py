@@ -1,0 +1,67 @@
+"""How the verbs that stay with a run show it: its logs by replica, the changes of its state, its end."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from phi3k_jobs.cluster import Cluster
+    from phi3k_jobs.diagnosis import Diagnosis
+    from phi3k_jobs.lifecycle import Run
+    from phi3k_jobs.logs import Line
+
+COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
+
+
+def line_printer(run: "Run") -> "Callable[[Line], None]":
+    """What prints a line of the run's log, with its replica in front where there are several."""
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    width = len(str(run.nodes - 1))
+
+    def show(line: "Line") -> None:
+        prefix = ""
+        if run.nodes > 1:
+            prefix = f"[{line.rank:>{width}}] "
+            if coloured:
+                prefix = typer.style(prefix, fg=COLOURS[line.rank % len(COLOURS)])
+        typer.echo(prefix + line.text)
+
+    return show
+
+
+def follow_to_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
+    """Show the logs of a run while they are written; returns how it ended."""
+    from phi3k_jobs.following import follow_logs
+    from phi3k_jobs.lifecycle import find_run
+
+    run = find_run(cluster, name)
+    show = line_printer(run)
+    for line in follow_logs(cluster, run):
+        show(line)
+    return wait_for_the_end(cluster, name)
+
+
+def wait_for_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
+    """Wait for a run, telling on the other stream why it waits or runs; returns how it ended."""
+    from phi3k_jobs.lifecycle import find_run
+    from phi3k_jobs.waiting import wait_for_end
+
+    ended = wait_for_end(cluster, find_run(cluster, name), tell=lambda now: typer.echo(sentence(now), err=True))
+    typer.echo(sentence(ended), err=True)
+    return ended
+
+
+def sentence(diagnosis: "Diagnosis") -> str:
+    """The state of a run, its cause, and what to do."""
+    action = f" ({diagnosis.action})" if diagnosis.action else ""
+    return f"{diagnosis.state}: {diagnosis.cause}{action}"
+
+
+def ended_as_json(ended: "Diagnosis") -> dict[str, Any]:
+    """How a run ended, in plain JSON types."""
+    from phi3k_jobs.waiting import exit_code
+
+    return {"state": ended.state, "cause": ended.cause, "exit_code": exit_code(ended), "checkpoint": ended.checkpoint}

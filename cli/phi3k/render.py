@@ -1,0 +1,51 @@
+"""`phi3k render`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from phi3k.options import RecipeArgument, SetOption
+from phi3k.placing import (
+    DEFAULT_RECIPE,
+    GpusOption,
+    KindOption,
+    NameOption,
+    NamespaceOption,
+    read_placed_recipe,
+)
+
+
+class Form(StrEnum):
+    """How manifests are written."""
+
+    YAML = "yaml"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command."""
+    app.command()(render)
+
+
+def render(
+    overrides: SetOption,
+    recipe: RecipeArgument = DEFAULT_RECIPE,
+    gpus: GpusOption = None,
+    kind: KindOption = None,
+    name: NameOption = None,
+    namespace: NamespaceOption = None,
+    output: Annotated[Form, typer.Option("--output", "-o", help="yaml: a stream; json: one List.")] = Form.YAML,
+) -> None:
+    """Print the Kubernetes objects of a run. No cluster is asked; `--kind auto` is a PyTorchJob here.
+
+    Examples:
+    phi3k render --gpus 8 | kubectl apply --server-side -f -
+
+    phi3k render own.yaml --kind job --set cluster.queue=team-a --output json
+    """
+    placed = read_placed_recipe(recipe, overrides, gpus=gpus, kind=kind, name=name, namespace=namespace)
+    from phi3k_jobs.render import objects, to_json, to_yaml
+
+    write = to_json if output is Form.JSON else to_yaml
+    typer.echo(write(objects(placed)), nl=False)

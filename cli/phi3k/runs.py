@@ -1,0 +1,184 @@
+"""`phi3k list`, `status`, `wait`, `cancel`, `suspend` and `resume`."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from phi3k.following import ended_as_json, wait_for_the_end
+from phi3k.options import Output, OutputOption
+from phi3k.placing import ContextOption, KubeconfigOption, NamespaceOption, RunArgument, open_cluster
+from phi3k.printing import duration, print_json, print_table
+from phi3k_trainer.errors import UsageError
+
+if TYPE_CHECKING:
+    from phi3k_jobs.cluster import Cluster
+    from phi3k_jobs.lifecycle import Run
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command(name="list")(list_all)
+    for verb in (status, wait, cancel, suspend, resume):
+        app.command()(verb)
+
+
+def list_all(
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List the runs of a namespace, the newest first.
+
+    Example: phi3k list --namespace team-a --output json
+    """
+    cluster = open_cluster(context, namespace, kubeconfig)
+    from phi3k_jobs.lifecycle import list_runs
+
+    runs = sorted(list_runs(cluster), key=lambda run: run.created, reverse=True)
+    if output is Output.JSON:
+        print_json([_as_json(run) for run in runs])
+    elif not runs:
+        typer.echo(f"there are no runs in namespace {cluster.namespace}", err=True)
+    else:
+        print_table(
+            ("Run", "Kind", "State", "Age"), [(run.name, run.kind, run.state, duration(_age(run))) for run in runs]
+        )
+
+
+def _as_json(run: "Run") -> dict[str, Any]:
+    fields = ("name", "kind", "state", "created", "wandb_run_id")
+    return {field: getattr(run, field) for field in fields}
+
+
+def _age(run: "Run") -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(run.created)).total_seconds()
+
+
+def status(
+    run: RunArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Say how a run is and why: what it waits for, how far it is, or what ended it, and what to do.
+
+    Example: phi3k status burberry-lora
+    """
+    cluster = open_cluster(context, namespace, kubeconfig)
+    from phi3k_jobs.diagnosis import diagnose
+    from phi3k_jobs.facts import gather, progress_of
+    from phi3k_jobs.lifecycle import find_run
+
+    found = find_run(cluster, run)
+    facts = gather(cluster, found)
+    diagnosis = diagnose(facts)
+    progress = progress_of(cluster, facts)
+    if output is Output.JSON:
+        print_json(
+            _as_json(found)
+            | asdict(diagnosis)
+            | {"nodes": found.nodes, "progress": asdict(progress) if progress else None}
+        )
+        return
+    typer.echo(f"{found.name}: {diagnosis.state}, {diagnosis.cause}")
+    if progress:
+        typer.echo(
+            f"  step {progress.step} of {progress.total_steps}, loss {progress.loss:.4f}, ETA {progress.remaining}"
+        )
+    if diagnosis.checkpoint:
+        typer.echo(f"  last checkpoint: {diagnosis.checkpoint}")
+    if diagnosis.action:
+        typer.echo(f"  what to do: {diagnosis.action}")
+    typer.echo(
+        f"  {found.kind} with {found.nodes} node(s) in namespace {cluster.namespace}, {duration(_age(found))} old"
+    )
+
+
+def wait(
+    run: RunArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Wait for the end of a run and exit with 0, or with the trainer's own code (143: preempted).
+
+    Example: phi3k wait burberry-lora && phi3k logs burberry-lora
+    """
+    cluster = open_cluster(context, namespace, kubeconfig)
+    ended = ended_as_json(wait_for_the_end(cluster, run))
+    if output is Output.JSON:
+        print_json({"name": run, **ended})
+    raise typer.Exit(ended["exit_code"])
+
+
+def cancel(
+    run: RunArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """End a run and remove its objects from the cluster; its checkpoints stay.
+
+    Example: phi3k cancel burberry-lora --yes
+    """
+    cluster = open_cluster(context, namespace, kubeconfig)
+    from phi3k_jobs.lifecycle import cancel as end
+    from phi3k_jobs.lifecycle import find_run, runs_claim
+
+    found = find_run(cluster, run)
+    if not yes:
+        typer.confirm(f"Cancel the run {run} ({found.state}) in namespace {cluster.namespace}?", abort=True, err=True)
+    end(cluster, found)
+    typer.echo(
+        f"{run} is cancelled; its checkpoints stay in the claim {runs_claim(found)}, in {run}/checkpoints. Submitting "
+        "the same recipe under the same name goes on from them."
+    )
+
+
+def suspend(
+    run: RunArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Let a run save and give its GPUs back until `phi3k resume`.
+
+    Example: phi3k suspend burberry-lora
+    """
+    cluster = open_cluster(context, namespace, kubeconfig)
+    _set_suspended(cluster, run, suspended=True)
+    typer.echo(f"{run} saves and gives its GPUs back; `phi3k resume {run}` lets it go on from there")
+
+
+def resume(
+    run: RunArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Let a suspended run go on from its last checkpoint.
+
+    Example: phi3k resume burberry-lora
+    """
+    cluster = open_cluster(context, namespace, kubeconfig)
+    _set_suspended(cluster, run, suspended=False)
+    typer.echo(f"{run} goes on from its last checkpoint as soon as its pods find room")
+
+
+def _set_suspended(cluster: "Cluster", name: str, *, suspended: bool) -> None:
+    from phi3k_jobs.lifecycle import FINISHED, find_run, set_suspended
+
+    run = find_run(cluster, name)
+    if run.state in FINISHED:
+        raise UsageError(f"{name} has {run.state.lower()}: there is nothing to suspend or resume")
+    if suspended == (run.state == "Suspended"):
+        raise UsageError(
+            f"{name} is {run.state} already" if suspended else f"{name} is not suspended: it is {run.state}"
+        )
+    set_suspended(cluster, run, suspended=suspended)
