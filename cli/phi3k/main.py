@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phi3k import data, doctor, init, plan, recipe, train
+from phi3k import data, doctor, init, logs, plan, recipe, render, runs, submit, train
 from phi3k_trainer.errors import Phi3kError, UsageError
 
 INTERRUPTED_EXIT_CODE = 130
@@ -41,7 +41,7 @@ def phi3k(
     """Fine-tune Phi-3-Vision from one recipe: here, on GPUs, on Kubernetes."""
 
 
-for verbs in (train, plan, init, doctor):
+for verbs in (train, submit, render, runs, logs, plan, init, doctor):
     verbs.register(app)
 app.add_typer(recipe.app)
 app.add_typer(data.app)
@@ -62,14 +62,15 @@ def main(arguments: Sequence[str], *, debug: bool = False) -> int:
         result = app(list(arguments), standalone_mode=False, prog_name="phi3k")
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED_EXIT_CODE
+        result = INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
         # The reader (`| head`) has what it wanted; what is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_EXIT_CODE
     except Exception as error:
         return _report(error, debug=debug)
+    if result == INTERRUPTED_EXIT_CODE:  # typer turns most Ctrl-C into this result by itself
+        print("interrupted", file=sys.stderr)
     return result if isinstance(result, int) else 0
 
 
@@ -83,8 +84,9 @@ def _report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "phi3k"
-        if error.message:  # without one the help has been shown instead
-            print(f"phi3k: {error.format_message()} Try `{command} --help`.", file=sys.stderr)
+        message = error.format_message().rstrip(".")
+        if message:  # without one the help has been shown instead
+            print(f"phi3k: {message}. Try `{command} --help`.", file=sys.stderr)
         return UsageError.exit_code
     print(f"phi3k: unexpected {type(error).__name__}: {error}. Run again with --debug for details.", file=sys.stderr)
     return UNEXPECTED_EXIT_CODE

@@ -18,6 +18,11 @@ def test_an_unknown_gpu_is_answered_with_the_nearest() -> None:
         find_gpu("A100-80")
 
 
+def test_a_name_of_several_sizes_is_answered_with_all_of_them() -> None:
+    with pytest.raises(UsageError, match="did you mean A100-40GB or A100-80GB"):
+        find_gpu("A100")
+
+
 @pytest.mark.parametrize(
     ("device", "memory", "name"),
     [

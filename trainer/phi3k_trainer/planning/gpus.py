@@ -56,8 +56,11 @@ def find_gpu(name: str) -> Gpu:
     by_name = {gpu.name.lower(): gpu for gpu in GPUS}
     if wanted in by_name:
         return by_name[wanted]
-    near = difflib.get_close_matches(wanted, by_name, n=1)
-    hint = f"did you mean {by_name[near[0]].name}?" if near else f"known are {', '.join(gpu.name for gpu in GPUS)}"
+    near = [known for known in by_name if known.startswith(f"{wanted}-")] or difflib.get_close_matches(
+        wanted, by_name, 1
+    )
+    names = [by_name[known].name for known in near]
+    hint = f"did you mean {' or '.join(names)}?" if names else f"known are {', '.join(gpu.name for gpu in GPUS)}"
     raise UsageError(f"no GPU called '{name}' is known; {hint}")
 
 

@@ -1,0 +1,118 @@
+"""Errors of the command: one message on stderr, a documented exit code, no traceback unless asked for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+import phi3k.main
+from phi3k.main import main
+
+
+def test_a_mistake_in_a_recipe_ends_with_78_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "bad.yaml"
+    recipe.write_text("apiVersion: phi3k/v1\nname: a\nmodle: {}\n")
+    assert main(["recipe", "check", str(recipe)]) == 78
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "line 3, modle: unknown key; did you mean model?" in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "check", "nosuch.yaml"], debug=True) == 66
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [0, 1, 3], ids=["before the verb", "inside", "at the end"])
+def test_debug_may_stand_anywhere(place: int) -> None:
+    arguments = ["recipe", "check", "nosuch.yaml"]
+    arguments.insert(place, "--debug")
+    done = subprocess.run(
+        [sys.executable, "-m", "phi3k.main", *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 66
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["train"], "Missing argument 'RECIPE'"),
+        (["train", "demo", "--frob"], "No such option: --frob"),
+        (["plan", "demo", "--rows", "x"], "Invalid value for '--rows'"),
+        (["plan", "demo", "--gpu", "A100"], "did you mean A100-40GB or A100-80GB?"),
+        (["plan", "demo", "--picture", "big"], "should be width x height"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_64(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 64
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_missing_recipe_ends_with_66(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "nosuch.yaml"]) == 66
+    assert "nosuch.yaml" in capsys.readouterr().err
+
+
+@pytest.fixture
+def broken_verb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command with one more verb, which fails in a way that nobody has foreseen."""
+    app = typer.Typer()
+
+    @app.callback()
+    def verbs() -> None:
+        """Hold one verb."""
+
+    @app.command()
+    def broken() -> None:
+        raise RuntimeError("the moon is full")
+
+    monkeypatch.setattr(phi3k.main, "app", app)
+
+
+@pytest.mark.usefixtures("broken_verb")
+def test_an_unforeseen_error_is_one_line_with_the_way_to_more(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["broken"]) == 70
+    assert capsys.readouterr().err == (
+        "phi3k: unexpected RuntimeError: the moon is full. Run again with --debug for details.\n"
+    )
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
+    fifo = tmp_path / "recipe.yaml"
+    os.mkfifo(fifo)  # reading it waits until somebody writes: the command is caught at work
+    child = subprocess.Popen(
+        [sys.executable, "-m", "phi3k.main", "recipe", "check", str(fifo)], stderr=subprocess.PIPE, text=True
+    )
+    writer = os.open(fifo, os.O_WRONLY)  # returns once the command has opened it
+    time.sleep(0.2)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=60)
+    os.close(writer)
+    assert child.returncode == 130
+    assert error == "interrupted\n"
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m phi3k.main recipe schema | head -c 10; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)  # the pipe may hold the whole text before head goes away
