@@ -1,5 +1,7 @@
 """Reading and writing models in the published layout, strictly: no weight is ever left random or out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,7 @@ from huggingface_hub.errors import (
     StrictDataclassError,
 )
 from safetensors import SafetensorError
+from transformers.utils import logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from phi3k_trainer.errors import (
@@ -91,9 +94,21 @@ def save_model(model: Phi3VForCausalLM, directory: Path, max_shard_size: str = "
         directory.mkdir(parents=True, exist_ok=True)
         for stale in (WEIGHTS, WEIGHTS_INDEX):
             (directory / stale).unlink(missing_ok=True)
-        model.save_pretrained(directory, max_shard_size=max_shard_size)
+        with _no_progress_bar():
+            model.save_pretrained(directory, max_shard_size=max_shard_size)
     except (OSError, SafetensorError) as problem:
         raise StorageError(f"the model can't be written to {directory}: {problem}") from problem
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    is_shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if is_shown:
+            logging.enable_progress_bar()
 
 
 def load_config(directory: Path) -> Phi3VConfig:
