@@ -122,8 +122,8 @@ class Loop:
             [cross_entropy, self.stop_request.requested, self.processes.is_first and self.keeper.time_is_up()]
         )
         loss = cross_entropy / step_labels
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        grad_norm = clip_gradients(trained, training.max_grad_norm)
+        trained = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        grad_norm = clip_gradients(trained, training.max_grad_norm, self.processes)
         reason = reason_to_skip(loss, grad_norm, state, training)
         if reason is None:
             self._set_learning_rates()

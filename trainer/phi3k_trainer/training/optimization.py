@@ -1,6 +1,7 @@
 """One optimiser step: gradients summed over forward passes and processes, clipped, and taken or skipped."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from phi3k_trainer.data.batches import MicroBatch
-from phi3k_trainer.training.parallel import Processes, gradients_stay_local, whole
+from phi3k_trainer.training.parallel import Processes, gradients_stay_local
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,22 @@ def add_gradients(
     return total.item()
 
 
-def clip_gradients(parameters: list[nn.Parameter], max_norm: float) -> float:
-    """Scale gradients down to a global norm of `max_norm`; returns the norm before."""
-    return whole(torch.nn.utils.clip_grad_norm_(parameters, max_norm)).item()
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float, processes: Processes) -> float:
+    """Scale gradients down to a global norm of `max_norm`; returns the norm before.
+
+    Squares are added up in float64: in float32 the sum over a large matrix depends on how it is sharded by more
+    than 1e-6. A norm that is not finite leaves the gradients as they are: the step is to be skipped.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    shards = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
+    norms = torch.stack([torch.linalg.vector_norm(shard, dtype=torch.float64) for shard in shards])
+    square = (norms @ norms).item()
+    if isinstance(gradients[0], DTensor):
+        (square,) = processes.sum([square])
+    norm = math.sqrt(square)
+    if max_norm < norm < math.inf:
+        torch._foreach_mul_(shards, max_norm / norm)
+    return norm
 
 
 def dropout_seed(key: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -123,6 +123,12 @@ def shard(model: Phi3VForCausalLM, processes: Processes, dtype: torch.dtype) -> 
             fully_shard(module, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     register_fsdp_forward_method(model, "token_loss")
+
+
+def give_up_whole_weights(model: nn.Module) -> None:
+    """Leave only the shards of a sharded model: a forward pass without a backward pass keeps the outermost whole."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
 
 
 def replicate(loss: nn.Module, processes: Processes) -> nn.Module:

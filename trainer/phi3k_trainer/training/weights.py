@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.training.adapters import stored_name
 from phi3k_trainer.training.groups import is_adapter
-from phi3k_trainer.training.parallel import like, whole
+from phi3k_trainer.training.parallel import give_up_whole_weights, like, whole
 from phi3k_trainer.training.tensor_file import TensorFile, TensorLayout
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -29,6 +29,7 @@ def tensor_files(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str
 
     Where weights are sharded, every process has to take every value.
     """
+    give_up_whole_weights(model)
     parameters = trained_parameters(model)
     adapters = {name: p for name, p in parameters.items() if is_adapter(name)}
     others = {name: p for name, p in parameters.items() if not is_adapter(name)}
