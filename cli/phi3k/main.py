@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phi3k import data, doctor, init, logs, plan, recipe, render, runs, submit, train
+from phi3k import data, doctor, evaluate, export, init, logs, plan, predict, recipe, render, runs, submit, train
 from phi3k_trainer.errors import Phi3kError, UsageError
 
 INTERRUPTED_EXIT_CODE = 130
@@ -41,7 +41,7 @@ def phi3k(
     """Fine-tune Phi-3-Vision from one recipe: here, on GPUs, on Kubernetes."""
 
 
-for verbs in (train, submit, render, runs, logs, plan, init, doctor):
+for verbs in (train, evaluate, predict, export, submit, render, runs, logs, plan, init, doctor):
     verbs.register(app)
 app.add_typer(recipe.app)
 app.add_typer(data.app)

@@ -20,6 +20,9 @@ class Output(StrEnum):
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a ready one (see `phi3k recipe list`).")
 ]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run's directory, such as runs/demo, or one of its checkpoints.")
+]
 SetOption = Annotated[
     list[str],
     typer.Option("--set", "-s", metavar="A.B=VALUE", help="Override one field; may be repeated.", default_factory=list),

@@ -76,7 +76,6 @@ def _size(text: str) -> tuple[int, int]:
 def _print(planned: "Plan") -> None:
     from phi3k_trainer.planning.plan import NO_BFLOAT16
 
-
     sample = planned.sample
     weights, learning = planned.parameters, planned.trainable
     print_table(

@@ -1,0 +1,64 @@
+"""`phi3k eval`."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from phi3k.options import Output, OutputOption, RunArgument, SetOption
+from phi3k.printing import print_json, print_table
+
+if TYPE_CHECKING:
+    from phi3k_trainer.evaluation.evaluate import Evaluation
+    from phi3k_trainer.evaluation.metrics import Scores
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command."""
+    app.command(name="eval")(evaluate)
+
+
+def evaluate(run: RunArgument, overrides: SetOption, output: OutputOption = Output.TEXT) -> None:
+    """Score a run's answers on its held-out rows, beside the blind control and the baselines.
+
+    Writes evaluation.json, the predictions and report.html into the run's directory.
+
+    Examples:
+    phi3k eval runs/demo
+
+    phi3k eval runs/burberry-lora/checkpoints/step-000120 --set evaluation.max_samples=1000
+    """
+    from rich.console import Console
+
+    from phi3k_trainer.evaluation.commands import evaluate_run
+
+    found = evaluate_run(run, overrides, console=Console(stderr=True))
+    evaluation = found.evaluated.evaluation
+    if output is Output.JSON:
+        print_json({**asdict(evaluation), "report": str(found.report)})
+    else:
+        _print(evaluation)
+        typer.echo(str(found.report))
+
+
+def _print(evaluation: "Evaluation") -> None:
+    rows = []
+    for field, scores in evaluation.fields.items():
+        blind = (evaluation.blind or {}).get(field, {})
+        baseline = evaluation.baselines.get(field, {})
+        rows += [
+            (f"{field}: {metric}", _number(scores, metric), _number(blind, metric), _number(baseline, metric))
+            for metric, value in scores.items()
+            if isinstance(value, int | float)
+        ]
+    print_table(
+        ("Held-out rows", "Score", "Blind", "Baseline"),
+        rows,
+        title=f"{evaluation.run}, step {evaluation.step}: {evaluation.samples} rows, "
+        f"{evaluation.parsed:.0%} of the answers in the template's form, {evaluation.exact_match:.0%} exact",
+    )
+
+
+def _number(scores: "Scores", metric: str) -> str:
+    value = scores.get(metric)
+    return f"{value:.4g}" if isinstance(value, int | float) else "-"
