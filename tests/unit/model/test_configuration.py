@@ -69,6 +69,13 @@ def test_building_a_configuration_leaves_the_given_mapping_alone() -> None:
     assert json.dumps(PUBLISHED_FORM) == before
 
 
+def test_a_configuration_in_transformers_own_form_is_the_same() -> None:
+    config = Phi3VConfig(**PUBLISHED_FORM)
+    again = Phi3VConfig(**config.to_dict())
+    assert again.rope_parameters == config.rope_parameters
+    assert again.rope_parameters is not config.rope_parameters
+
+
 def test_patches_that_cannot_be_merged_two_by_two_are_refused() -> None:
     with pytest.raises(ValueError, match="even multiple"):
         Phi3VConfig(**PUBLISHED_FORM, vision_config={"patch_size": 48})
