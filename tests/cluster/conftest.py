@@ -3,14 +3,14 @@
 import json
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .cluster import NODE, Cluster, existing, up
-from .product import PRODUCT_IMAGE, build_product_image, import_layout
+from .cluster import NODE, Cluster, existing, obstacle, up
+from .product import PRODUCT_IMAGE, build_product_image, load_product_image
+from .stand_in import IMAGE_VARIABLE, write_stand_in
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +20,22 @@ def cluster() -> Iterator[Cluster]:
     if kubeconfig:
         yield existing(Path(kubeconfig))
         return
-    if (sys.platform != "linux" or os.geteuid() != 0) and os.environ.get("CI") != "true":
-        pytest.skip("a cluster needs root on Linux, or PHI3K_TEST_KUBECONFIG")
+    reason = obstacle()
+    if reason and os.environ.get("CI") != "true":
+        pytest.skip(reason)
     running = up(f"test-{secrets.token_hex(3)}", detached=False)
     yield running
     assert running.sandbox is not None
     running.sandbox.destroy()
+
+
+@pytest.fixture(scope="session")
+def stand_in(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The image that stands in for the trainer's, known to the node."""
+    if cluster.sandbox is not None:
+        cluster.load_image(write_stand_in(tmp_path_factory.mktemp("images") / "stand-in.tar"))
+    elif IMAGE_VARIABLE not in os.environ:
+        pytest.skip(f"{IMAGE_VARIABLE} must name an image that the cluster can pull")
 
 
 @pytest.fixture
@@ -51,7 +61,8 @@ def product_image(cluster: Cluster) -> str:
         if "PHI3K_TEST_IMAGE" not in os.environ:
             pytest.skip("PHI3K_TEST_IMAGE must name an image that the cluster can pull")
         return os.environ["PHI3K_TEST_IMAGE"]
-    import_layout(cluster.sandbox, build_product_image())
+    build_product_image()
+    load_product_image(cluster.sandbox)
     return PRODUCT_IMAGE
 
 

@@ -4,7 +4,8 @@ import hashlib
 import io
 import json
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .node import PAUSE_IMAGE
@@ -19,13 +20,14 @@ PROBE_IMAGE = "busybox:stable"
 
 @dataclass(frozen=True)
 class StaticImage:
-    """An image with `program` at `path` and, for busybox, a link to it by each name in `links`."""
+    """An image with `program` at `path`, for busybox a link to it by each name in `links`, and executable `scripts`."""
 
     name: str
     program: Path
     path: str
     entrypoint: tuple[str, ...]
     links: tuple[str, ...] = ()
+    scripts: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, archive: Path) -> Path:
         """Write the image as `docker save` would, the same bytes for the same program."""
@@ -36,6 +38,10 @@ class StaticImage:
                 entry = tarfile.TarInfo(link.lstrip("/"))
                 entry.type, entry.linkname = tarfile.SYMTYPE, self.path
                 tar.addfile(entry)
+            for script, text in self.scripts.items():
+                entry = tarfile.TarInfo(script.lstrip("/"))
+                entry.size, entry.mode = len(text.encode()), 0o755
+                tar.addfile(entry, io.BytesIO(text.encode()))
             temporary = tarfile.TarInfo("tmp")
             temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
             tar.addfile(temporary)
@@ -67,12 +73,16 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def basic_images() -> tuple[StaticImage, ...]:
     """The sandbox image of every pod and the image that tests run."""
-    links = tuple(f"bin/{name}" for name in run([str(BUSYBOX), "--list"]).split() if name != "busybox")
     forever = ("/bin/busybox", "sleep", "2147483647")
     return (
         StaticImage(PAUSE_IMAGE, BUSYBOX, "/bin/busybox", forever),
-        StaticImage(PROBE_IMAGE, BUSYBOX, "/bin/busybox", ("/bin/sh",), links),
+        StaticImage(PROBE_IMAGE, BUSYBOX, "/bin/busybox", ("/bin/sh",), busybox_links()),
     )
+
+
+def busybox_links() -> tuple[str, ...]:
+    """The name of each of busybox's programs, as a path in an image."""
+    return tuple(f"bin/{name}" for name in run([str(BUSYBOX), "--list"]).split() if name != "busybox")
 
 
 def import_image(sandbox: Sandbox, archive: Path) -> None:

@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from .cluster import Cluster
+
+# The image has gigabytes, and loading it counts as part of the first test.
+pytestmark = pytest.mark.timeout(1800)
 
 POD = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
