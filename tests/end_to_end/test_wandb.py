@@ -219,7 +219,7 @@ def test_a_server_that_dies_during_the_run_does_not_stop_it(server: Server, dire
     assert output.endswith("FINISHED\n"), output
     assert "uploading a checkpoint failed" in output
     assert "wandb sync" in output
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 90, "30 s of waiting, and a busy machine"
     logged = [json.loads(line) for line in (directory / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in logged if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
 
