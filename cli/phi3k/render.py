@@ -21,6 +21,7 @@ class Form(StrEnum):
 
     YAML = "yaml"
     JSON = "json"
+    HELM_VALUES = "helm-values"
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +36,9 @@ def render(
     kind: KindOption = None,
     name: NameOption = None,
     namespace: NamespaceOption = None,
-    output: Annotated[Form, typer.Option("--output", "-o", help="yaml: a stream; json: one List.")] = Form.YAML,
+    output: Annotated[
+        Form, typer.Option("--output", "-o", help="yaml: a stream; json: one List; helm-values: for the chart.")
+    ] = Form.YAML,
 ) -> None:
     """Print the Kubernetes objects of a run. No cluster is asked; `--kind auto` is a PyTorchJob here.
 
@@ -43,9 +46,16 @@ def render(
     phi3k render --gpus 8 | kubectl apply --server-side -f -
 
     phi3k render own.yaml --kind job --set cluster.queue=team-a --output json
+
+    phi3k render own.yaml --output helm-values | helm install own charts/phi3k --values -
     """
     placed = read_placed_recipe(recipe, overrides, gpus=gpus, kind=kind, name=name, namespace=namespace)
     from phi3k_jobs.render import objects, to_json, to_yaml
 
+    if output is Form.HELM_VALUES:
+        from phi3k_jobs.helm_values import helm_values
+
+        typer.echo(helm_values(placed), nl=False)
+        return
     write = to_json if output is Form.JSON else to_yaml
     typer.echo(write(objects(placed)), nl=False)

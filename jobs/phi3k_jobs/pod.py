@@ -145,7 +145,7 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
         plain["PHI3K_DEADLINE_SECONDS"] = str(seconds(cluster.deadline))
     if wandb_run_id:
         plain["WANDB_RUN_ID"] = wandb_run_id
-    plain.update(cluster.env)
+    plain.update(sorted(cluster.env.items()))
     entries: list[Manifest] = [{"name": name, "value": value} for name, value in plain.items()]
     if cluster.wandb_secret:
         entries.append(_from_secret("WANDB_API_KEY", cluster.wandb_secret, optional=True))

@@ -1,11 +1,9 @@
 """The objects around a job: the recipe, claims, the account, who may talk to whom. Pure functions of the recipe."""
 
-import hashlib
-
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import labels, selector
 from phi3k_jobs.shape import num_nodes
-from phi3k_trainer.recipe import Recipe, dump_recipe
+from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256
 from phi3k_trainer.recipe.cluster import ClaimSection
 
 RENDEZVOUS_PORT = 23456
@@ -14,7 +12,7 @@ METRICS_PORT = 9400
 
 def config_map_name(recipe: Recipe) -> str:
     """Return the name of the recipe's ConfigMap: another text has another name, so it can be immutable."""
-    return f"{recipe.name}-recipe-{hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()[:10]}"
+    return f"{recipe.name}-recipe-{recipe_sha256(recipe)[:10]}"
 
 
 def config_map(recipe: Recipe) -> Manifest:

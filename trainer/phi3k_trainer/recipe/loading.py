@@ -1,7 +1,6 @@
 """From text to a Recipe and back: every mistake at once, with its line, its dotted key and what to write instead."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,6 +127,8 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """SHA-256 of the recipe in force, as hexadecimal; spelling, comments and order of the file don't matter."""
-    canonical = json.dumps(recipe.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    """SHA-256 of what `dump_recipe` writes, as hexadecimal: `sha256sum` of the file in a run's ConfigMap gives it too.
+
+    Spelling, comments and the order of fields in the recipe's own file don't matter.
+    """
+    return hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()
