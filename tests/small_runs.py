@@ -3,6 +3,8 @@
 Processes are forked from a server that has torch and transformers imported, so one starts in a moment.
 """
 
+import functools
+import importlib
 import json
 import multiprocessing
 import os
@@ -74,11 +76,13 @@ def start(
     num_processes: int = 1,
     log: Path | None = None,
     kill_at_fsync: int | None = None,
+    terminate_in: tuple[str, str, int] | None = None,
 ) -> list[ForkServerProcess]:
     """Start `phi3k train`'s path in so many processes, as torchrun would.
 
     What they print goes to `log`. With `kill_at_fsync` the first dies by SIGKILL when it flushes a file of a
-    checkpoint for the so manieth time.
+    checkpoint for the so manieth time; with `terminate_in` = (module, function, n) each gets SIGTERM when that
+    function is called for the nth time.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -87,7 +91,7 @@ def start(
     for rank in range(num_processes):
         environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes, "MASTER_PORT": port}
         output = str(log) if log else os.devnull
-        arguments = (str(recipe), overrides, resume, environment, output, kill_at_fsync)
+        arguments = (str(recipe), overrides, resume, environment, output, kill_at_fsync, terminate_in)
         process = _context.Process(target=_train, args=arguments, daemon=True)
         process.start()
         processes.append(process)
@@ -148,6 +152,7 @@ def _train(
     environment: dict[str, int],
     log: str,
     kill_at_fsync: int | None,
+    terminate_in: tuple[str, str, int] | None,
 ) -> None:
     os.environ.update({name: str(value) for name, value in environment.items()}, MASTER_ADDR="127.0.0.1")
     from rich.console import Console
@@ -159,6 +164,8 @@ def _train(
     torch.set_num_threads(1)
     if kill_at_fsync is not None:
         _kill_at_fsync(kill_at_fsync)
+    if terminate_in is not None:
+        _terminate_in(*terminate_in)
     with Path(log).open("a") as output:
         sys.stderr = output
         try:
@@ -181,3 +188,20 @@ def _kill_at_fsync(count: int) -> None:
         flush(descriptor)
 
     os.fsync = fsync
+
+
+def _terminate_in(module_name: str, function_name: str, count: int) -> None:
+    """Have this process get SIGTERM when a function is called for the `count`th time; the function itself is real."""
+    module = importlib.import_module(module_name)
+    function = getattr(module, function_name)
+    calls = 0
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return function(*args, **kwargs)
+
+    setattr(module, function_name, call)
