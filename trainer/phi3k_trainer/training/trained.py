@@ -31,6 +31,11 @@ class Trained:
     checkpoint: Path
     step: int
 
+    @property
+    def directory(self) -> Path:
+        """The run's directory."""
+        return self.checkpoint.parent.parent
+
 
 def load_trained(path: str | Path, device: torch.device | None = None, *, quantize: bool = True) -> Trained:
     """Open the newest whole checkpoint of a run's directory, or the one checkpoint that `path` is.
