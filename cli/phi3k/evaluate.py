@@ -1,11 +1,12 @@
 """`phi3k eval`."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phi3k.options import Output, OutputOption, RunArgument, SetOption
+from phi3k.options import Output, OutputOption, SetOption, read_recipe
 from phi3k.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,21 +19,36 @@ def register(app: typer.Typer) -> None:
     app.command(name="eval")(evaluate)
 
 
-def evaluate(run: RunArgument, overrides: SetOption, output: OutputOption = Output.TEXT) -> None:
-    """Score a run's answers on its held-out rows, beside the blind control and the baselines.
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|RECIPE", help="A run's directory, one of its checkpoints, or a recipe: its base model, untuned."
+    ),
+]
 
-    Writes evaluation.json, the predictions and report.html into the run's directory.
+
+def evaluate(source: SourceArgument, overrides: SetOption, output: OutputOption = Output.TEXT) -> None:
+    """Score answers on the held-out rows, beside the blind control and the baselines.
+
+    Writes evaluation.json, the predictions and report.html into the run's directory; for a recipe, whose base model
+    is scored as it is before tuning, into <checkpoint.directory>/<name>/before.
 
     Examples:
     phi3k eval runs/demo
+
+    phi3k eval recipes/demo-lora.yaml
 
     phi3k eval runs/burberry-lora/checkpoints/step-000120 --set evaluation.max_samples=1000
     """
     from rich.console import Console
 
-    from phi3k_trainer.evaluation.commands import evaluate_run
+    from phi3k_trainer.evaluation.commands import evaluate_base, evaluate_run
 
-    found = evaluate_run(run, overrides, console=Console(stderr=True))
+    console = Console(stderr=True)
+    if Path(source).expanduser().is_dir():
+        found = evaluate_run(source, overrides, console=console)
+    else:
+        found = evaluate_base(read_recipe(source, overrides), console=console)
     evaluation = found.evaluated.evaluation
     if output is Output.JSON:
         print_json({**asdict(evaluation), "report": str(found.report)})

@@ -11,18 +11,24 @@ from rich.console import Console
 from phi3k_trainer.data.dataset import StoredImage, prepare_dataset
 from phi3k_trainer.data.encoding import Encoder, measure_examples
 from phi3k_trainer.data.progress import Progress
+from phi3k_trainer.data.store import write_atomically
 from phi3k_trainer.errors import DataError, MissingInputError, UsageError
 from phi3k_trainer.evaluation.evaluate import Evaluated, evaluate
 from phi3k_trainer.evaluation.generation import Generator, Question
 from phi3k_trainer.images.decode import ImageError, decode_image, image_header
+from phi3k_trainer.model import Phi3VForCausalLM
+from phi3k_trainer.model.loading import load_model, resolve_base
+from phi3k_trainer.planning.model_shape import TINY
+from phi3k_trainer.processor import Phi3VProcessor
 from phi3k_trainer.prompts.conversation import Turn, with_image_tags
 from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.training.building import torch_dtype
+from phi3k_trainer.training.directory import run_directory
 from phi3k_trainer.training.optimization import Precision
 from phi3k_trainer.training.parallel import Processes
-from phi3k_trainer.training.trained import Trained, load_trained
+from phi3k_trainer.training.trained import load_trained
 
 
 @dataclass(frozen=True)
@@ -49,23 +55,49 @@ def evaluate_run(source: str | Path, overrides: Sequence[str] = (), *, console: 
         StorageError: the results can't be written.
     """
     screen = console or Console(quiet=True)
-    with screen.status("loading the model") as status:
+    with screen.status("loading the model"):
         trained = load_trained(source, _device())
         recipe = parse_recipe(dump_recipe(trained.recipe), origin=str(source), overrides=overrides)
+    return _evaluate(
+        _generator(trained.model, trained.processor, recipe), recipe, trained.directory, trained.step, screen
+    )
+
+
+def evaluate_base(recipe: Recipe, *, console: Console | None = None) -> EvaluatedRun:
+    """Evaluate the model that `recipe` starts from, as it is, into the directory `before` of the recipe's run.
+
+    What a run scores means little without what its base scored on the same rows.
+
+    Raises:
+        UsageError: the recipe starts from random weights, which have nothing to say.
+        MissingInputError: the base model is not there.
+        DataError: no row is held out, or the data can't be used.
+        StorageError: the results can't be written.
+    """
+    if recipe.model.base == TINY:
+        raise UsageError("the recipe starts from random weights (model.base is 'tiny'): there is nothing to evaluate")
+    screen = console or Console(quiet=True)
+    with screen.status("loading the model"):
+        base = resolve_base(recipe.model.base, recipe.model.revision)
+        model = load_model(base, dtype=torch_dtype(recipe), attention=recipe.model.attention, device=_device())
+        processor = Phi3VProcessor.from_pretrained(base, num_crops=recipe.model.num_crops)
+    directory = run_directory(recipe).path / "before"
+    write_atomically(directory / "recipe.yaml", dump_recipe(recipe).encode("utf-8"))
+    return _evaluate(_generator(model.eval(), processor, recipe), recipe, directory, 0, screen)
+
+
+def _evaluate(generator: Generator, recipe: Recipe, directory: Path, step: int, screen: Console) -> EvaluatedRun:
+    with screen.status("preparing the data") as status:
 
         def show(progress: Progress) -> None:
             status.update(f"{progress.stage}: {progress.done}/{progress.total or '?'}")
 
         dataset = prepare_dataset(recipe, None, show)
-        generator = _generator(trained, recipe)
-        longest = min(recipe.data.max_tokens, trained.model.config.max_position_embeddings)
+        longest = min(recipe.data.max_tokens, generator.model.config.max_position_embeddings)
         held_out = dataset.evaluation[: recipe.evaluation.max_samples]
         held_out = measure_examples(generator.encoder, held_out, longest).examples
         status.update(f"answering for {len(held_out)} rows")
-        evaluated = evaluate(
-            generator, dataset.train, held_out, recipe, step=trained.step, blind=recipe.evaluation.blind
-        )
-    directory = trained.checkpoint.parent.parent
+        evaluated = evaluate(generator, dataset.train, held_out, recipe, step=step, blind=recipe.evaluation.blind)
     evaluated.write(directory)
     return EvaluatedRun(evaluated, directory, write_report(directory))
 
@@ -97,7 +129,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, prompt: str | N
     system = (Turn("system", Template(data.system).render({})),) if data.system else ()
     turns = (*system, Turn("user", with_image_tags(question, num_images=1)))
     questions = [Question(str(picture.path), turns, (picture,)) for picture in pictures]
-    return _generator(trained, trained.recipe).answers(questions)
+    return _generator(trained.model, trained.processor, trained.recipe).answers(questions)
 
 
 def _read_picture(path: Path) -> StoredImage:
@@ -119,15 +151,13 @@ def _check_pixels(path: Path, max_pixels: int) -> None:
         raise DataError(f"{path}: {error}") from error
 
 
-def _generator(trained: Trained, recipe: Recipe) -> Generator:
-    processes = Processes(0, 1, next(trained.model.parameters()).device)
+def _generator(model: Phi3VForCausalLM, processor: Phi3VProcessor, recipe: Recipe) -> Generator:
+    processes = Processes(0, 1, next(model.parameters()).device)
     precision = Precision(torch_dtype(recipe), use_autocast=recipe.model.dtype == "bfloat16")
-    tokenizer = trained.processor.tokenizer
-    encoder = Encoder(
-        tokenizer, trained.model.config, num_crops=recipe.model.num_crops, max_pixels=recipe.data.max_pixels
-    )
+    tokenizer = processor.tokenizer
+    encoder = Encoder(tokenizer, model.config, num_crops=recipe.model.num_crops, max_pixels=recipe.data.max_pixels)
     return Generator(
-        trained.model,
+        model,
         encoder,
         tokenizer,
         max_new_tokens=recipe.evaluation.max_new_tokens,
