@@ -61,7 +61,7 @@ def _load(configuration: "Configuration", files: Sequence[str], context: str | N
             raise UsageError(f"the kubeconfig {told} {problem}; --context can be: {', '.join(contexts) or 'nothing'}")
         config.load_kube_config(config_file=told, context=chosen, client_configuration=configuration)
     except (ConfigException, OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
-        raise MissingInputError(f"{told} is no usable kubeconfig: {error}") from error
+        raise MissingInputError(f"{told} is no usable kubeconfig: {' '.join(str(error).split())}") from error
     return chosen, contexts[chosen]["context"]
 
 

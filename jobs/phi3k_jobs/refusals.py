@@ -1,6 +1,7 @@
 """What the API server's refusals, and its silence, mean to a user: one message each, with its exit code."""
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from phi3k_trainer.errors import (
@@ -63,6 +64,6 @@ def message_of(error: "ApiException") -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what urllib3 wraps: the part of its message after the connection's address."""
+    """Return what urllib3 wraps, without the connection it names in front: the address is told already."""
     inner = getattr(error, "reason", None)
-    return str(inner if inner is not None else error).rpartition(": ")[2]
+    return re.sub(r"^HTTPS?Connection(Pool)?\([^)]*\): ", "", str(inner if inner is not None else error))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from phi3k_jobs.cluster import Cluster
@@ -46,17 +47,20 @@ def wait_for_end(cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None]) 
     Raises:
         MissingInputError: it was cancelled before it ended.
     """
-    told: tuple[str, str] | None = None
+    last: Diagnosis | None = None
     while True:
         now = look_again(cluster, run)
         if now is None:
             raise MissingInputError(f"the run {run.name} was cancelled before it ended")
         found = patiently(lambda now=now: diagnose(gather(cluster, now)))  # type: ignore[misc]
         if now.state in FINISHED:
+            # Some operators delete the pods of a job that failed: what was seen before is all there is.
+            if found.exit_code is None and last is not None and last.exit_code is not None:
+                return replace(last, state=now.state)
             return found
-        if told != (found.state, found.cause):
-            told = (found.state, found.cause)
+        if last is None or (last.state, last.cause) != (found.state, found.cause):
             tell(found)
+        last = found
         time.sleep(POLL_SECONDS)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,22 @@ def stand_in(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> None
         pytest.skip(f"{IMAGE_VARIABLE} must name an image that the cluster can pull")
 
 
-@pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace of the test's own, removed after it."""
+@contextmanager
+def new_namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace for the block, removed after it."""
     name = f"phi3k-test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own."""
+    with new_namespace(cluster) as name:
+        yield name
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""The command as a user runs it, on the test cluster and in a namespace of the test's own."""
+
+import io
+import json
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from phi3k.main import main
+
+from .cluster import Cluster
+from .errors import ClusterError
+from .stand_in import overrides
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The document on standard output."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Command:
+    """`phi3k` for one user of a cluster, in one namespace."""
+
+    cluster: Cluster
+    namespace: str
+    kubeconfig: str
+
+    def __call__(self, *arguments: str) -> Result:
+        """Run one command line."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([*arguments, "--kubeconfig", self.kubeconfig, "--namespace", self.namespace])
+        return Result(code, out.getvalue(), err.getvalue())
+
+    def submit(self, name: str, script: str, *arguments: str) -> Result:
+        """Submit the demo's recipe with `script` for a trainer."""
+        sets = [argument for override in overrides(script) for argument in ("--set", override)]
+        return self("submit", "demo", "--name", name, *sets, *arguments)
+
+    def status(self, name: str) -> Any:
+        """What `phi3k status` knows of a run."""
+        result = self("status", name, "--output", "json")
+        assert result.code == 0, result.err
+        return result.json
+
+    def status_when(self, name: str, condition: Callable[[Any], bool], seconds: float = 60) -> Any:
+        """The status of a run once it meets a condition; ClusterError if it does not in time."""
+        deadline = time.monotonic() + seconds
+        while not condition(status := self.status(name)):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the run {name} is still so: {status}")
+            time.sleep(0.5)
+        return status
+
+    def objects(self) -> list[str]:
+        """What phi3k has in the namespace, besides claims, as `Kind name`."""
+        kinds = "pytorchjobs,trainjobs,jobs.batch,pods,configmaps,services,serviceaccounts,networkpolicies"
+        found = self.cluster.kubectl(
+            "get", kinds, "--namespace", self.namespace, "--selector=phi3k/run", "--output=json"
+        )
+        return sorted(f"{item['kind']} {item['metadata']['name']}" for item in json.loads(found)["items"])
+
+    def wait_until_gone(self, seconds: float = 60) -> None:
+        """Wait until nothing of phi3k but claims is in the namespace; ClusterError if something stays."""
+        deadline = time.monotonic() + seconds
+        while left := self.objects():
+            if time.monotonic() > deadline:
+                raise ClusterError(f"still there: {', '.join(left)}")
+            time.sleep(0.5)

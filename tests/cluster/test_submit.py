@@ -1,0 +1,160 @@
+"""Submitting to a real cluster: what is sent, what is refused, and that nothing is left behind."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .cluster import Cluster
+from .command import Command
+from .conftest import new_namespace
+from .stand_in import FOREVER
+
+KINDS = ("pytorchjob", "trainjob", "job")
+OBJECTS = {"pytorchjob": "pytorchjob", "trainjob": "trainjob", "job": "job.batch"}
+
+
+@pytest.fixture(scope="module")
+def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
+    """The command in a namespace of this module, which enforces the `restricted` policy."""
+    with new_namespace(cluster) as name:
+        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        yield Command(cluster, name, str(cluster.kubeconfig))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(phi3k: Command) -> Iterator[None]:
+    yield
+    for run in phi3k("list", "--output", "json").json:
+        phi3k("cancel", run["name"], "--yes")
+    phi3k.wait_until_gone()
+
+
+def job(phi3k: Command, kind: str, name: str) -> dict[str, Any]:
+    found = phi3k.cluster.kubectl("get", OBJECTS[kind], name, "--namespace", phi3k.namespace, "--output=json")
+    parsed: dict[str, Any] = json.loads(found)
+    return parsed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_run_tries_every_object_and_sends_none(phi3k: Command, kind: str) -> None:
+    result = phi3k.submit("dry", "true", "--kind", kind, "--dry-run")
+    assert result.code == 0, result.err
+    assert "nothing was sent" in result.out
+    assert phi3k.objects() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_of_each_kind_succeeds_and_wait_returns_zero(phi3k: Command, kind: str) -> None:
+    result = phi3k.submit(f"good-{kind}", "echo trained", "--kind", kind, "--wait", "--output", "json")
+    assert result.code == 0, result.err
+    assert result.json["state"] == "Succeeded"
+    assert result.json["kind"] == kind
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_goes_with_a_cancelled_run_but_its_claims(phi3k: Command, kind: str) -> None:
+    phi3k.submit("brief", FOREVER, "--kind", kind)
+    assert "ServiceAccount brief" in phi3k.objects()
+    result = phi3k("cancel", "brief", "--yes")
+    assert "its checkpoints stay in the claim phi3k-runs" in result.out
+    phi3k.wait_until_gone()
+    claims = phi3k.cluster.kubectl("get", "pvc", "--namespace", phi3k.namespace, "--output=name")
+    assert claims.split() == ["persistentvolumeclaim/phi3k-cache", "persistentvolumeclaim/phi3k-runs"]
+
+
+def test_the_same_recipe_again_changes_nothing(phi3k: Command) -> None:
+    first = phi3k.submit("twice", FOREVER, "--output", "json").json
+    before = job(phi3k, first["kind"], "twice")["metadata"]
+    again = phi3k.submit("twice", FOREVER, "--output", "json")
+    assert again.code == 0
+    assert again.json["created"] is False
+    assert again.json["wandb_run_id"] == first["wandb_run_id"]
+    assert "nothing was changed" in again.json["notes"][0]
+    after = job(phi3k, first["kind"], "twice")["metadata"]
+    assert (after["uid"], after["generation"]) == (before["uid"], before["generation"])
+
+
+def test_another_recipe_under_a_taken_name_is_refused(phi3k: Command) -> None:
+    phi3k.submit("taken", FOREVER)
+    result = phi3k.submit("taken", FOREVER + " ")
+    assert result.code == 73
+    assert "the name taken is taken" in result.err
+    assert "--name" in result.err
+
+
+def test_a_name_whose_service_account_is_someone_elses_is_refused(phi3k: Command) -> None:
+    result = phi3k.submit("default", "true")
+    assert result.code == 73
+    assert "ServiceAccount default" in result.err
+    assert phi3k.objects() == []
+
+
+def test_a_failed_run_is_sent_again_and_stays_one_run_at_wandb(phi3k: Command) -> None:
+    first = phi3k.submit("again", "exit 70", "--kind", "job", "--wait", "--output", "json")
+    assert first.code == 70
+    uid = job(phi3k, "job", "again")["metadata"]["uid"]
+    second = phi3k.submit("again", "exit 70", "--kind", "job", "--output", "json")
+    assert second.code == 0, second.err
+    assert second.json["created"] is True
+    assert second.json["wandb_run_id"] == first.json["wandb_run_id"]
+    assert job(phi3k, "job", "again")["metadata"]["uid"] != uid
+
+
+def test_a_cancelled_name_can_be_submitted_at_once(phi3k: Command) -> None:
+    for script in (FOREVER, "echo second"):
+        result = phi3k.submit("quick", script, "--kind", "job")
+        assert result.code == 0, result.err
+        if script == FOREVER:
+            phi3k("cancel", "quick", "--yes")
+    assert phi3k("wait", "quick").code == 0
+    assert "ServiceAccount quick" in phi3k.objects()
+
+
+REFUSE_JOBS_OUTSIDE_DRY_RUNS = """
+object.metadata.name != "half" || request.dryRun
+"""
+
+
+@pytest.fixture
+def policy_that_passes_dry_runs(phi3k: Command) -> Iterator[None]:
+    """An admission policy that shows itself only when the last object is really sent."""
+    name = f"{phi3k.namespace}-half"
+    rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": REFUSE_JOBS_OUTSIDE_DRY_RUNS.strip(), "message": "not this late"}],
+        },
+    }
+    here = {"matchLabels": {"kubernetes.io/metadata.name": phi3k.namespace}}
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": here}},
+    }
+    phi3k.cluster.kubectl("apply", "-f", "-", manifest={"apiVersion": "v1", "kind": "List", "items": [policy, binding]})
+    probe = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "half"}}
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "none"}]}
+    probe["spec"] = {"suspend": True, "template": {"spec": pod}}
+    for _ in range(60):
+        # A policy takes a moment to take effect.
+        tried = phi3k.cluster.try_kubectl("create", "-f", "-", "--namespace", phi3k.namespace, manifest=probe)
+        if "not this late" in tried.stderr:
+            break
+        phi3k.cluster.kubectl("delete", "job", "half", "--namespace", phi3k.namespace)
+    yield
+    phi3k.cluster.kubectl("delete", f"validatingadmissionpolicy/{name}", f"validatingadmissionpolicybinding/{name}")
+
+
+def test_what_fails_half_way_leaves_nothing(phi3k: Command, policy_that_passes_dry_runs: None) -> None:
+    result = phi3k.submit("half", "true", "--kind", "job")
+    assert result.code == 78
+    assert "not this late" in result.err
+    assert "can't create Job half" in result.err
+    assert phi3k.objects() == []
