@@ -1,0 +1,95 @@
+{{/* Helpers of all objects. Each takes the run of `phi3k.run`, some with more: (dict "run" $run ...). */}}
+
+{{/* The labels of an object of the run. Input: run, component. */}}
+{{- define "phi3k.labels" -}}
+app.kubernetes.io/name: phi3k
+app.kubernetes.io/instance: {{ .run.name }}
+app.kubernetes.io/version: {{ .run.version | toJson }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/managed-by: phi3k
+phi3k/run: {{ .run.name }}
+{{- end -}}
+
+{{/* Name, labels and namespace of an object. Input: run, component, and name where it isn't the run's. */}}
+{{- define "phi3k.metadata" -}}
+name: {{ .name | default .run.name }}
+{{- with .run.cluster.namespace }}
+namespace: {{ toJson . }}
+{{- end }}
+labels:
+  {{- include "phi3k.labels" . | nindent 2 }}
+  helm.sh/chart: {{ .run.chart }}
+{{- end -}}
+
+{{/* The same of a job: its recipe, its W&B run and its queue are told too. */}}
+{{- define "phi3k.job-metadata" -}}
+{{- include "phi3k.metadata" (dict "run" . "component" "job") }}
+{{- with .cluster.queue }}
+  kueue.x-k8s.io/queue-name: {{ toJson . }}
+{{- end }}
+annotations:
+  phi3k/recipe-sha256: {{ .digest }}
+  {{- with .wandbRunId }}
+  phi3k/wandb-run: {{ toJson . }}
+  {{- end }}
+{{- end -}}
+
+{{/* The labels that pick out the trainer's pods. */}}
+{{- define "phi3k.selector" -}}
+phi3k/run: {{ .name }}
+app.kubernetes.io/component: trainer
+{{- end -}}
+
+{{/* The spec of a claim. Input: cluster.cache or cluster.runs. */}}
+{{- define "phi3k.claim-spec" -}}
+accessModes: {{ toJson .access_modes }}
+resources:
+  requests:
+    storage: {{ toJson .size }}
+{{- if not (kindIs "invalid" .storage_class) }}
+storageClassName: {{ toJson .storage_class }}
+{{- end }}
+{{- end -}}
+
+{{/*
+A claim, shared by runs and kept for ever. One that is there stays as it is: this release's own is repeated as found, so
+that it neither changes nor leaves the release; anyone else's is left out. Input: root, run, section.
+*/}}
+{{- define "phi3k.claim" -}}
+{{- $existing := lookup "v1" "PersistentVolumeClaim" .root.Release.Namespace .section.claim -}}
+{{- $owner := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $existing -}}
+{{- if or (not $existing) (eq $owner .root.Release.Name) -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: {{ toJson .section.claim }}
+  {{- with .run.cluster.namespace }}
+  namespace: {{ toJson . }}
+  {{- end }}
+  labels:
+    app.kubernetes.io/name: phi3k
+    app.kubernetes.io/managed-by: phi3k
+    helm.sh/chart: {{ .run.chart }}
+  annotations:
+    helm.sh/resource-policy: keep
+spec:
+  {{- if $existing }}
+  {{- pick $existing.spec "accessModes" "resources" "storageClassName" | toYaml | nindent 2 }}
+  {{- else }}
+  {{- include "phi3k.claim-spec" .section | nindent 2 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Fails where an upgrade would change a run under way: half its pods would follow the old recipe, half the new.
+Input: run, live (the job there is) and arguments (those of its trainer).
+*/}}
+{{- define "phi3k.refuse-change" -}}
+{{- if .live -}}
+  {{- $digest := dig "metadata" "annotations" "phi3k/recipe-sha256" "" .live -}}
+  {{- if or (ne $digest .run.digest) (ne (toJson .arguments) (toJson .run.arguments)) -}}
+    {{- fail (printf "the run %s is there with another recipe or other values, and a run isn't changed on its way: `helm uninstall %s` and install it again (its checkpoints stay, it goes on from the last), or install under another name" .run.name .run.name) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,199 @@
+{{/* The trainer's pod, shared by all kinds of job. Each helper takes the run of `phi3k.run`. */}}
+
+{{- define "phi3k.pod-metadata" -}}
+labels:
+  {{- include "phi3k.labels" (dict "run" . "component" "trainer") | nindent 2 }}
+{{- with .wandbRunId }}
+annotations:
+  phi3k/wandb-run: {{ toJson . }}
+{{- end }}
+{{- end -}}
+
+{{/* The spec around one container. Input: run, container (YAML). */}}
+{{- define "phi3k.pod-spec" -}}
+serviceAccountName: {{ .run.name }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "phi3k.pod-security" . | nindent 2 }}
+terminationGracePeriodSeconds: {{ include "phi3k.seconds" .run.cluster.grace }}
+containers:
+  - {{ .container | indent 4 | trim }}
+volumes:
+  {{- include "phi3k.volumes" .run | nindent 2 }}
+{{- include "phi3k.placement" .run }}
+{{- end -}}
+
+{{/* Where the pod may run; begins with a new line unless it is empty. */}}
+{{- define "phi3k.placement" -}}
+{{- with .cluster.node_selector }}
+nodeSelector: {{ toJson . }}
+{{- end }}
+{{- with .cluster.tolerations }}
+tolerations:
+  {{- range . }}
+  - operator: {{ .operator | default "Exists" }}
+    {{- range $field, $value := dict "key" .key "value" .value "effect" .effect "tolerationSeconds" .toleration_seconds }}
+    {{- if not (kindIs "invalid" $value) }}
+    {{ $field }}: {{ toJson $value }}
+    {{- end }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+{{- if .cluster.topology }}
+affinity:
+  podAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      - labelSelector:
+          matchLabels:
+            phi3k/run: {{ .name }}
+        topologyKey: {{ toJson .cluster.topology }}
+{{- end }}
+{{- with .cluster.priority_class }}
+priorityClassName: {{ toJson . }}
+{{- end }}
+{{- with .cluster.image_pull_secrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ toJson . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "phi3k.pod-security" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "phi3k.container-security" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+readOnlyRootFilesystem: true
+{{- end -}}
+
+{{/* The trainer's container. Input: run, name, rendezvous (more environment, YAML). */}}
+{{- define "phi3k.trainer" -}}
+name: {{ .name }}
+image: {{ toJson .run.cluster.image }}
+imagePullPolicy: {{ .run.cluster.image_pull_policy }}
+command: {{ include "phi3k.entrypoint" . }}
+args: {{ toJson .run.arguments }}
+env:
+  {{- include "phi3k.environment" .run | trim | nindent 2 }}
+  {{- with .rendezvous }}
+  {{- . | nindent 2 }}
+  {{- end }}
+resources:
+  {{- include "phi3k.resources" .run | nindent 2 }}
+securityContext:
+  {{- include "phi3k.container-security" . | nindent 2 }}
+terminationMessagePolicy: FallbackToLogsOnError
+volumeMounts:
+  {{- include "phi3k.volume-mounts" . | nindent 2 }}
+{{- end -}}
+
+{{- define "phi3k.entrypoint" -}}
+["/opt/phi3k/bin/python", "-m", "phi3k_trainer.training.entrypoint"]
+{{- end -}}
+
+{{/* Memory and GPUs are requested and limited, CPU is only requested, so that idle cores are used. */}}
+{{- define "phi3k.resources" -}}
+{{- $own := .cluster.resources -}}
+{{- $held := dict "memory" $own.memory "ephemeral-storage" $own.ephemeral_storage -}}
+{{- if .gpus -}}
+  {{- $_ := set $held .cluster.gpu_resource (toString .gpus) -}}
+{{- end -}}
+limits: {{ toJson $held }}
+requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
+{{- end -}}
+
+{{/* Every writable path is on a volume; secrets are named, never read. */}}
+{{- define "phi3k.environment" -}}
+{{- $grace := include "phi3k.seconds" .cluster.grace | int64 -}}
+{{- $pairs := list
+  (list "HOME" "/tmp")
+  (list "TMPDIR" "/tmp")
+  (list "USER" "phi3k")
+  (list "XDG_CACHE_HOME" "/tmp/.cache")
+  (list "HF_HOME" "/cache/huggingface")
+  (list "TRITON_CACHE_DIR" "/tmp/triton")
+  (list "TORCHINDUCTOR_CACHE_DIR" "/tmp/inductor")
+  (list "CUDA_CACHE_PATH" "/tmp/cuda")
+  (list "MPLCONFIGDIR" "/tmp/matplotlib")
+  (list "WANDB_CACHE_DIR" "/tmp/wandb/cache")
+  (list "WANDB_DATA_DIR" "/tmp/wandb/data")
+  (list "WANDB_CONFIG_DIR" "/tmp/wandb/config")
+  (list "WANDB_ARTIFACT_DIR" "/tmp/wandb/artifacts")
+  (list "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" (max 1 (sub $grace 30) | toString))
+  (list "PHI3K_LOG_FORMAT" .cluster.log_format)
+-}}
+{{- with .cluster.deadline -}}
+  {{- $pairs = append $pairs (list "PHI3K_DEADLINE_SECONDS" (include "phi3k.seconds" .)) -}}
+{{- end -}}
+{{- with .wandbRunId -}}
+  {{- $pairs = append $pairs (list "WANDB_RUN_ID" .) -}}
+{{- end -}}
+{{- $own := .cluster.env -}}
+{{- $names := list -}}
+{{- range $pairs -}}
+  {{- $name := index . 0 -}}
+  {{- $names = append $names $name }}
+- name: {{ $name }}
+  value: {{ hasKey $own $name | ternary (get $own $name) (index . 1) | toJson }}
+{{- end }}
+{{- range $name, $value := $own }}
+{{- if not (has $name $names) }}
+- name: {{ toJson $name }}
+  value: {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- with .cluster.wandb_secret }}
+- name: WANDB_API_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ toJson . }}, key: WANDB_API_KEY, optional: true}
+{{- end }}
+{{- with .cluster.hf_secret }}
+- name: HF_TOKEN
+  valueFrom:
+    secretKeyRef: {name: {{ toJson . }}, key: HF_TOKEN}
+{{- end }}
+{{- end -}}
+
+{{- define "phi3k.volumes" -}}
+- name: recipe
+  configMap:
+    name: {{ .configMap }}
+- name: cache
+  persistentVolumeClaim:
+    claimName: {{ toJson .cluster.cache.claim }}
+- name: runs
+  persistentVolumeClaim:
+    claimName: {{ toJson .cluster.runs.claim }}
+- name: scratch
+  emptyDir:
+    sizeLimit: {{ toJson .cluster.resources.ephemeral_storage }}
+- name: shm
+  emptyDir:
+    medium: Memory
+    sizeLimit: {{ toJson .cluster.resources.shared_memory }}
+{{- end -}}
+
+{{- define "phi3k.volume-mounts" -}}
+- name: recipe
+  mountPath: /etc/phi3k
+  readOnly: true
+- name: cache
+  mountPath: /cache
+- name: runs
+  mountPath: /runs
+- name: scratch
+  mountPath: /tmp
+- name: shm
+  mountPath: /dev/shm
+{{- end -}}

@@ -1,0 +1,124 @@
+{{/*
+The run, as JSON: what every template is made from.
+  name, kind, cluster (the section in force), nodes, gpus and processes of a replica, recipe (text), digest, configMap,
+  arguments, wandbRunId, labels, chart, pins (whether the recipe names its namespace).
+In force are phi3k's defaults, over them the recipe's section `cluster`, over that the values given.
+*/}}
+{{- define "phi3k.run" -}}
+{{- $name := .Release.Name -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$" $name) -}}
+  {{- fail (printf "the release's name %s can't be a run's: use at most 40 lower-case letters, digits and -, a letter first" $name) -}}
+{{- end -}}
+{{- $text := .Values.recipe | default (.Files.Get "files/recipe.yaml") -}}
+{{- $recipe := include "phi3k.recipe" $text | fromJson -}}
+{{- $schema := .Files.Get "files/cluster.schema.json" | fromJson -}}
+{{- $stated := deepCopy $schema.default -}}
+{{- include "phi3k.overlay" (dict "into" $stated "from" ($recipe.cluster | default dict)) -}}
+{{- include "phi3k.check" (dict "at" "the recipe's cluster" "value" $stated "schema" $schema) -}}
+{{- $cluster := deepCopy $stated -}}
+{{- $values := dict -}}
+{{- range $field, $_ := omit $schema.properties "namespace" -}}
+  {{- $_ := set $values $field (index $.Values $field) -}}
+{{- end -}}
+{{- include "phi3k.overlay" (dict "into" $cluster "from" $values "skipNull" true) -}}
+{{- include "phi3k.check" (dict "at" "cluster" "value" $cluster "schema" $schema) -}}
+{{- if and $cluster.namespace (ne $cluster.namespace .Release.Namespace) -}}
+  {{- fail (printf "the recipe says cluster.namespace %s: install it there with --namespace %s" $cluster.namespace $cluster.namespace) -}}
+{{- end -}}
+{{- $digest := sha256sum $text -}}
+{{- $nodes := include "phi3k.nodes" $cluster | int -}}
+{{- $gpus := div (int $cluster.gpus) $nodes -}}
+{{- dict
+  "name" $name
+  "kind" (include "phi3k.kind" (list . $cluster.kind))
+  "cluster" $cluster
+  "nodes" $nodes
+  "gpus" $gpus
+  "processes" (max 1 $gpus)
+  "recipe" $text
+  "digest" $digest
+  "configMap" (printf "%s-recipe-%s" $name (trunc 10 $digest))
+  "arguments" (include "phi3k.arguments" (dict "name" $name "recipe" $recipe "stated" $stated "cluster" $cluster) | fromJsonArray)
+  "wandbRunId" .Values.wandb_run_id
+  "version" .Chart.AppVersion
+  "chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
+  | toJson -}}
+{{- end -}}
+
+{{/* The recipe's text as JSON, as far as the chart reads it; the trainer checks the rest. */}}
+{{- define "phi3k.recipe" -}}
+{{- $recipe := fromYaml . -}}
+{{- if hasKey $recipe "Error" -}}
+  {{- fail (printf "the recipe can't be read: %s. `phi3k recipe check` says what is wrong" $recipe.Error) -}}
+{{- end -}}
+{{- if ne (toString $recipe.apiVersion) "phi3k/v1" -}}
+  {{- fail "the recipe should begin with `apiVersion: phi3k/v1`: is it a recipe? `phi3k recipe check` says what is wrong" -}}
+{{- end -}}
+{{- if not (or (kindIs "map" $recipe.cluster) (kindIs "invalid" $recipe.cluster)) -}}
+  {{- fail "the recipe's cluster should be a section. `phi3k recipe check` says what is wrong" -}}
+{{- end -}}
+{{- pick $recipe "name" "cluster" | toJson -}}
+{{- end -}}
+
+{{/* The kind of job; `auto` is the best that the cluster has. Input: root, cluster.kind. */}}
+{{- define "phi3k.kind" -}}
+{{- $served := (index . 0).Capabilities.APIVersions -}}
+{{- $kind := index . 1 -}}
+{{- if ne $kind "auto" -}}
+{{ $kind }}
+{{- else if $served.Has "kubeflow.org/v1/PyTorchJob" -}}
+pytorchjob
+{{- else if $served.Has "trainer.kubeflow.org/v1alpha1/TrainJob" -}}
+trainjob
+{{- else -}}
+job
+{{- end -}}
+{{- end -}}
+
+{{/*
+The trainer's arguments, as JSON. What differs from the recipe's text is set, so that the recipe stored beside the run is
+the one in force. Kubernetes expands $(NAME) in arguments: $$ keeps it text.
+*/}}
+{{- define "phi3k.arguments" -}}
+{{- $stated := .stated -}}
+{{- $arguments := list "/etc/phi3k/recipe.yaml" "--set" "checkpoint.directory=/runs" "--set" "data.cache=/cache/phi3k" -}}
+{{- if ne .name (toString .recipe.name) -}}
+  {{- $arguments = concat $arguments (list "--set" (printf "name=%s" .name)) -}}
+{{- end -}}
+{{- range $field, $value := .cluster -}}
+  {{- if ne (toJson $value) (toJson (get $stated $field)) -}}
+    {{- $arguments = concat $arguments (list "--set" (printf "cluster.%s=%s" $field (toJson $value | replace "$(" "$$("))) -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson $arguments -}}
+{{- end -}}
+
+{{/* How many replicas the run has. Input: the section cluster. */}}
+{{- define "phi3k.nodes" -}}
+{{- $gpus := int .gpus -}}
+{{- $most := int .gpus_per_node -}}
+{{- $nodes := int (.nodes | default 1) -}}
+{{- if and $gpus .nodes -}}
+  {{- if or (mod $gpus $nodes) (gt (div $gpus $nodes) (int64 $most)) -}}
+    {{- fail (printf "gpus is %d, which %d nodes of %d GPUs can't share equally: change nodes, or leave it out" $gpus $nodes $most) -}}
+  {{- end -}}
+{{- else if gt $gpus $most -}}
+  {{- if mod $gpus $most -}}
+    {{- fail (printf "gpus is %d, not a multiple of gpus_per_node (%d)" $gpus $most) -}}
+  {{- end -}}
+  {{- $nodes = div $gpus $most | int -}}
+{{- end -}}
+{{- if gt $nodes 1 -}}
+  {{- range $field, $claim := dict "cache" .cache "runs" .runs -}}
+    {{- if not (has "ReadWriteMany" $claim.access_modes) -}}
+      {{- fail (printf "%d nodes can't share the claim of %s: set %s.access_modes to [ReadWriteMany] with a storage class that offers it, or use one node" $nodes $field $field) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{ $nodes }}
+{{- end -}}
+
+{{/* The seconds of a duration such as 12h. */}}
+{{- define "phi3k.seconds" -}}
+{{- mul (regexFind "^[0-9]+" .) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]$" .)) -}}
+{{- end -}}

@@ -1,0 +1,167 @@
+"""The chart makes the objects that `phi3k render` prints."""
+
+from itertools import product
+from typing import get_args
+
+import pytest
+from charting import Helm, job_of, values_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phi3k_jobs.helm_values import helm_values
+from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.render import Kind, objects
+from phi3k_jobs.trainjob import Overrides
+from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
+from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# Every field of the section differs from its default, and what is left out of an entry has one.
+EVERYTHING = """
+apiVersion: phi3k/v1
+name: everything
+model: {base: tiny}
+data: {source: sample, answer: "Product: {title}"}
+cluster:
+  kind: pytorchjob
+  namespace: team-a
+  image: registry.example/phi3k@sha256:0123
+  image_pull_policy: Always
+  image_pull_secrets: [pull, "another"]
+  gpus: 12
+  gpus_per_node: 4
+  nodes: 6
+  gpu_resource: amd.com/gpu
+  queue: team-a
+  node_selector: {"example.com/pool": "on", zone: "1"}
+  tolerations: [{key: gpu, effect: NoSchedule}, {operator: Equal, key: a, value: "", toleration_seconds: 0}, {}]
+  topology: topology.kubernetes.io/zone
+  resources: {cpu: "16", memory: 128Gi, shared_memory: 1Gi, ephemeral_storage: 7Gi}
+  cache: {claim: models, size: 1Ti, storage_class: "", access_modes: [ReadWriteMany, ReadWriteOnce]}
+  runs: {claim: results, size: 2Ti, storage_class: fast, access_modes: [ReadWriteMany]}
+  wandb_secret: null
+  hf_secret: hub
+  deadline: 12h
+  retries: 0
+  keep_finished: 30m
+  grace: 90s
+  network_policy: false
+  disruption_budget: true
+  log_format: json
+  env: {Z_LAST: "1e3", HOME: /tmp/home, A_FIRST: "yes"}
+"""
+
+
+def without_what_is_helms(rendered: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    """The objects by kind and name, without the two marks that only Helm reads.
+
+    helm.sh/chart tells which version of the chart made an object; helm.sh/resource-policy keeps claims on uninstall.
+    """
+    for entry in rendered:
+        metadata = entry["metadata"]
+        assert metadata["labels"].pop("helm.sh/chart").startswith("phi3k-")
+        if entry["kind"] == "PersistentVolumeClaim":
+            assert metadata.pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    return by_name(rendered)
+
+
+def by_name(rendered: list[Manifest]) -> dict[tuple[str, str], Manifest]:
+    named = {(entry["kind"], entry["metadata"]["name"]): entry for entry in rendered}
+    assert len(named) == len(rendered)
+    return named
+
+
+def assert_equal_objects(helm: Helm, recipe: Recipe, *arguments: str, overrides: Overrides = "runtimePatches") -> None:
+    namespace = f"--namespace={recipe.cluster.namespace or 'default'}"
+    rendered = helm.template(recipe.name, namespace, *arguments, values=helm_values(recipe))
+    assert without_what_is_helms(rendered) == by_name(objects(recipe, overrides=overrides))
+
+
+@pytest.mark.parametrize(("name", "kind"), list(product(ready_recipes(), KINDS)))
+def test_every_ready_recipe_renders_as_phi3k_render_does(helm: Helm, name: str, kind: Kind) -> None:
+    assert_equal_objects(helm, load_recipe(ready_recipe(name), [f"cluster.kind={kind}"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None:
+    recipe = parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}"])
+    unset = Recipe.model_fields["cluster"].default
+    same = [name for name in type(unset).model_fields if getattr(recipe.cluster, name) == getattr(unset, name)]
+    assert set(same) <= {"priority_class", "pod_monitor"}, "EVERYTHING should set these too"
+    assert_equal_objects(helm, recipe)
+
+
+@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
+def test_a_priority_class_is_on_the_pods(helm: Helm, kind: str) -> None:
+    assert_equal_objects(helm, parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}", "cluster.priority_class=a"]))
+
+
+@pytest.mark.parametrize("overrides", get_args(Overrides))
+def test_a_trainjob_speaks_the_dialect_of_the_clusters_trainer(helm: Helm, overrides: Overrides) -> None:
+    recipe = parse_recipe(EVERYTHING, overrides=["cluster.kind=trainjob"])
+    assert_equal_objects(helm, recipe, f"--set=trainjob_overrides={overrides}", overrides=overrides)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wandb_run_is_named_everywhere(helm: Helm, kind: Kind) -> None:
+    recipe = load_recipe(ready_recipe("demo"), [f"cluster.kind={kind}"])
+    rendered = helm.template("demo", "--set=wandb_run_id=abc123", values=helm_values(recipe))
+    assert without_what_is_helms(rendered) == by_name(objects(recipe, wandb_run_id="abc123"))
+
+
+@pytest.mark.parametrize("name", ready_recipes())
+def test_a_recipe_as_people_write_it_places_the_run_like_the_recipe_in_force(helm: Helm, name: str) -> None:
+    """Only the recipe's text differs, and with it its hash."""
+    recipe = load_recipe(ready_recipe(name), ["cluster.kind=job"])
+    written = helm.template(name, "--set=kind=job", f"--set-file=recipe={ready_recipe(name)}")
+    in_force = helm.template(name, values=helm_values(recipe))
+    assert container_without_arguments(written) == container_without_arguments(in_force)
+
+
+def container_without_arguments(rendered: list[Manifest]) -> Manifest:
+    spec = job_of(rendered)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    container.pop("args")
+    spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] != "recipe"]
+    return dict(spec)
+
+
+# The chart refuses control characters: YAML would change them.
+CHARACTERS = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufeff\ufffe\uffff")
+TEXT = st.text(CHARACTERS, min_size=1, max_size=60)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.dictionaries(TEXT, TEXT, max_size=4), TEXT, TEXT, st.integers(0, 64))
+def test_whatever_the_texts_hold_the_objects_are_equal(
+    helm: Helm, env: dict[str, str], image: str, prompt: str, gpus: int
+) -> None:
+    recipe = parse_recipe(EVERYTHING)
+    cluster = recipe.cluster.model_copy(
+        update={"env": env, "image": image, "gpus": gpus, "gpus_per_node": 64, "nodes": None, "topology": image}
+    )
+    data = recipe.data.model_copy(update={"prompt": prompt})
+    assert_equal_objects(helm, recipe.model_copy(update={"cluster": cluster, "data": data}))
+
+
+def test_auto_takes_what_the_cluster_has(helm: Helm) -> None:
+    def kind(*served: str) -> str:
+        return str(job_of(helm.template("demo", *(f"--api-versions={entry}" for entry in served)))["kind"])
+
+    pytorchjob, trainjob = "kubeflow.org/v1/PyTorchJob", "trainer.kubeflow.org/v1alpha1/TrainJob"
+    assert kind(pytorchjob, trainjob) == "PyTorchJob"
+    assert kind(trainjob) == "TrainJob"
+    assert kind() == "Job"
+
+
+def test_one_claim_for_cache_and_runs_is_made_once(helm: Helm) -> None:
+    recipe = load_recipe(
+        ready_recipe("demo"), ["cluster.cache.claim=one", "cluster.runs.claim=one", "cluster.kind=job"]
+    )
+    assert_equal_objects(helm, recipe)
+
+
+def test_claims_of_others_are_not_made(helm: Helm) -> None:
+    rendered = helm.template("demo", values=values_of({"cache": {"create": False}, "runs": {"create": False}}))
+    assert not [entry for entry in rendered if entry["kind"] == "PersistentVolumeClaim"]
