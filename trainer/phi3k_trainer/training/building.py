@@ -69,7 +69,7 @@ def build_tuned_model(
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
     if recompute:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return TunedModel(model, _json_config(adapters))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from phi3k_trainer.data.store import write_atomically
 from phi3k_trainer.errors import OutputError
+from phi3k_trainer.evaluation.evaluate import Evaluation
 from phi3k_trainer.recipe import Recipe, dump_recipe, load_recipe
 from phi3k_trainer.training.checkpoint import list_checkpoints
 
@@ -62,6 +63,11 @@ class RunDirectory:
     def predictions(self, step: int) -> Path:
         """The table of fixed samples after `step`."""
         return self.path / "predictions" / f"step-{step}.jsonl"
+
+    def evaluation_of(self, step: int) -> Evaluation | None:
+        """The evaluation of the weights after `step`, if there is one already."""
+        found = Evaluation.read(self.evaluation) if self.evaluation.exists() else None
+        return found if found is not None and found.step == step else None
 
     def forget_predictions_after(self, step: int) -> None:
         """Remove the tables of steps that a resumed run will do again."""

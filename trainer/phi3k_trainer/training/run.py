@@ -90,11 +90,14 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
 
 
 def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
-    """Evaluate the trained model by generation. Raises PreemptedError when told to stop meanwhile."""
+    """Evaluate the trained model by generation, once. Raises PreemptedError when told to stop meanwhile."""
     held_out = preparation.evaluation.examples
     if not held_out:
         return None
     recipe, step = loop.recipe, loop.state.step
+    earlier = loop.processes.from_first(loop.directory.evaluation_of(step) if loop.processes.is_first else None)
+    if earlier is not None:
+        return earlier
     try:
         evaluated = evaluate(
             loop.generator, preparation.dataset.train, held_out, recipe, step=step, blind=recipe.evaluation.blind
@@ -105,9 +108,9 @@ def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
         message = f"told to stop during the last evaluation; the training is done and saved in {checkpoint}. "
         raise PreemptedError(message + "--resume evaluates again.", step, checkpoint) from None
     if loop.processes.is_first:
-        evaluated.write(loop.directory.path)
         loop.tracker.log(step, evaluated.evaluation.metrics())
         loop.tracker.log_predictions(step, evaluated.predictions[: recipe.evaluation.table_samples])
+        evaluated.write(loop.directory.path)
     return evaluated.evaluation
 
 
