@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import recipe_with
 from phi3k_trainer.errors import OutputError
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.training.directory import RunDirectory, different_fields
+from tests.unit.training.conftest import recipe_with
 
 
 def claimed(tmp_path: Path, *, with_checkpoint: bool) -> tuple[RunDirectory, Recipe]:
@@ -58,5 +58,5 @@ def test_the_claim_of_a_resumed_run_keeps_what_it_has(tmp_path: Path) -> None:
     for step in (3, 12):
         directory.predictions(step).write_text("")
     directory.claim(recipe, resume=True)
-    directory.forget_predictions_after(10)
+    directory.forget_results_after(10)
     assert [path.name for path in (directory.path / "predictions").iterdir()] == ["step-3.jsonl"]

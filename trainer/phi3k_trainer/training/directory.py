@@ -69,8 +69,10 @@ class RunDirectory:
         found = Evaluation.read(self.evaluation) if self.evaluation.exists() else None
         return found if found is not None and found.step == step else None
 
-    def forget_predictions_after(self, step: int) -> None:
-        """Remove the tables of steps that a resumed run will do again."""
+    def forget_results_after(self, step: int) -> None:
+        """Remove the evaluation and the tables of steps that a resumed run will do again."""
+        if self.evaluation.exists() and Evaluation.read(self.evaluation).step > step:
+            self.evaluation.unlink()
         for path in (self.path / "predictions").glob("step-*.jsonl"):
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink()

@@ -70,7 +70,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
         loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint)
         if processes.is_first:
-            directory.forget_predictions_after(state.step)
+            directory.forget_results_after(state.step)
             loop.tracker = start_tracking(
                 recipe,
                 directory.path,
