@@ -1,4 +1,4 @@
-"""Write what the chart shares with the recipe: its schemas, values, table of values and default recipe.
+"""Write what the chart shares with the rest: its schemas, values, table of values, default recipe, submitters' rules.
 
 Usage: chart_files.py [CHECKOUT]
 The words, types, defaults and descriptions are those of the recipe's section `cluster`.
@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
+
+from phi3k_jobs.role import role
 from phi3k_trainer.recipe import recipe_schema
 from phi3k_trainer.recipe.ready import ready_recipe
 
@@ -45,7 +48,7 @@ CHART_ONLY: dict[str, Schema] = {
     "submitter": {
         "type": "object",
         "additionalProperties": False,
-        "description": "The smallest role that can run every verb of `phi3k`.",
+        "description": "The role that lets others submit runs with `phi3k` beside this one.",
         "properties": {
             "create": {
                 "type": "boolean",
@@ -220,6 +223,7 @@ def files(checkout: Path) -> dict[Path, str]:
         CHART / "values.yaml": values(),
         CHART / "values.schema.json": json.dumps(values_schema(), indent=2) + "\n",
         CHART / "files" / "cluster.schema.json": json.dumps(cluster_schema(), indent=2) + "\n",
+        CHART / "files" / "submitter-rules.yaml": f"# {MADE}\n" + yaml.safe_dump(role()["rules"], sort_keys=False),
         CHART / "files" / "recipe.yaml": ready_recipe(DEFAULT_RECIPE).read_text(encoding="utf-8"),
         CHART / "README.md": readme((checkout / CHART / "README.md").read_text(encoding="utf-8")),
     }

@@ -1,9 +1,9 @@
 """What the chart's tests share."""
 
 import pytest
-from charting import Helm
 
-from cluster.tools import HELM, build
+from tests.cluster.tools import HELM, build
+from tests.unit.chart.charting import Helm
 
 
 @pytest.fixture(scope="session")

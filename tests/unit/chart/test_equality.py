@@ -4,7 +4,6 @@ from itertools import product
 from typing import get_args
 
 import pytest
-from charting import Helm, job_of, values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from phi3k_jobs.render import Kind, objects
 from phi3k_jobs.trainjob import Overrides
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
+from tests.unit.chart.charting import Helm, job_of, values_of
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

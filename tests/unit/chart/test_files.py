@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 import yaml
-from charting import CHART, Helm
+
+from tests.unit.chart.charting import CHART, Helm
 
 ROOT = CHART.parents[1]
 
