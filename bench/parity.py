@@ -7,11 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "golden"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from golden_inputs import (
+from PIL import Image
+from tests.golden.golden_inputs import (
     GRADIENT_NORM_RELATIVE_TOLERANCE,
     LOGIT_TOLERANCE,
     LOSS_TOLERANCE,
@@ -20,8 +21,7 @@ from golden_inputs import (
     golden,
     golden_image,
 )
-from PIL import Image
-from test_model_parity import PROMPTS, RECORDED, ROUNDING_NOISE, build, pictures, with_answer
+from tests.golden.test_model_parity import PROMPTS, RECORDED, ROUNDING_NOISE, build, pictures, with_answer
 
 from phi3k_trainer.images.hd import hd_transform, views
 from phi3k_trainer.model import Phi3VForCausalLM

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import small_runs
+from tests import small_runs
 
 STEPS = "training.max_steps=3"
 EVERY_STEP = ("checkpoint.every_steps=1", "checkpoint.keep=9")

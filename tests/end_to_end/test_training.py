@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import small_runs
 from phi3k_trainer.errors import DataError, OutputError, TrainingError
 from phi3k_trainer.training.trained import load_trained
+from tests import small_runs
 
 
 @pytest.fixture(scope="module")

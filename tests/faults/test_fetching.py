@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hostile_server import HostileServer, picture
 
 from phi3k_trainer.data.addresses import is_public
 from phi3k_trainer.data.fetching import fetch_pictures
@@ -18,6 +17,7 @@ from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
 from phi3k_trainer.data.progress import Progress
 from phi3k_trainer.data.store import Store
 from phi3k_trainer.recipe.data import FetchSection
+from tests.faults.hostile_server import HostileServer, picture
 
 LIMITS = FetchSection(timeout_seconds=0.4, attempts=2, max_bytes=300_000, max_redirects=3, private_addresses=True)
 

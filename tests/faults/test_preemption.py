@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import small_runs
 from phi3k_trainer.errors import PREEMPTED_EXIT_CODE
+from tests import small_runs
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile_server import HostileServer
 
 from phi3k_trainer.data.dataset import Dataset, prepare_dataset
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.recipe import Recipe
+from tests.faults.hostile_server import HostileServer
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_larger_cap_on_bytes_asks_again_for_what_was_too_large(server: Hostile
 PROCESS = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_preparing import recipe
+from tests.faults.test_preparing import recipe
 from phi3k_trainer.data.dataset import prepare_dataset
 states = []
 chosen = recipe(Path(sys.argv[2]), source="jsonl", path=sys.argv[3], eval_fraction=0.2, error_budget=0.2)
@@ -100,7 +100,7 @@ print(dataset.digest, [example.key for example in dataset.train], bool(states), 
 def test_processes_that_start_together_prepare_once_and_agree(server: HostileServer, tmp_path: Path) -> None:
     urls = [server.url(f"good/{number}") for number in range(30)] + [server.url("busy-once")]
     path = write_rows(tmp_path / "rows.jsonl", urls)
-    arguments = [str(Path(__file__).parent), str(tmp_path / "cache"), str(path), str(tmp_path / "run")]
+    arguments = [str(Path(__file__).parents[2]), str(tmp_path / "cache"), str(path), str(tmp_path / "run")]
     processes = [
         subprocess.Popen([sys.executable, "-c", PROCESS, *arguments], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
@@ -114,12 +114,13 @@ def test_processes_that_start_together_prepare_once_and_agree(server: HostileSer
 @pytest.mark.parametrize("source", ["hf", "dbq"])
 def test_a_hub_that_cannot_be_reached_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from test_preparing import recipe; "
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+        "from tests.faults.test_preparing import recipe\n"
         "from phi3k_trainer.data.dataset import prepare_dataset\n"
         "try: prepare_dataset(recipe(Path(sys.argv[2]), source=sys.argv[3], path='owner/set'), None)\n"
         "except Exception as error: print(error.exit_code, error)"
     )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path), source]
+    command = [sys.executable, "-c", code, str(Path(__file__).parents[2]), str(tmp_path), source]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300).stdout
     assert said.startswith("69 The data set 'owner/set' can't be had from the hub")

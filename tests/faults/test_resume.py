@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import small_runs
 from phi3k_trainer.errors import MissingInputError
+from tests import small_runs
 
 SETTINGS = ("tuning.method=lora", "tuning.vision=full", "tuning.projector=full", "tuning.dropout=0.2", "tuning.rank=4")
 """Adapters, dropout and full weights at once."""

@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_inputs import (
+from PIL import Image
+
+from phi3k_trainer.images.hd import hd_transform, views
+from phi3k_trainer.model import Phi3VConfig, Phi3VForCausalLM
+from tests.golden.golden_inputs import (
     EMBEDDING_ALIAS,
     GRADIENT_NORM_RELATIVE_TOLERANCE,
     LOGIT_TOLERANCE,
@@ -17,10 +21,6 @@ from golden_inputs import (
     golden_image,
     golden_weights,
 )
-from PIL import Image
-
-from phi3k_trainer.images.hd import hd_transform, views
-from phi3k_trainer.model import Phi3VConfig, Phi3VForCausalLM
 
 RECORDED = {recorded["prompt"]: recorded for recorded in golden()["model"]}
 ROUNDING_NOISE = 1e-8

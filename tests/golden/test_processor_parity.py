@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_inputs import PIXEL_TOLERANCE, arrays, golden, golden_image
 from PIL import Image
 
 from phi3k_trainer.images.hd import hd_shape, hd_transform, views
+from tests.golden.golden_inputs import PIXEL_TOLERANCE, arrays, golden, golden_image
 
 PICTURES: list[dict[str, Any]] = golden()["processor"]
 

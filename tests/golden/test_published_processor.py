@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_inputs import golden, golden_image
-from published import published_directories
 from transformers import AutoImageProcessor, AutoProcessor
 
 from phi3k_trainer.images.grid import image_tokens
 from phi3k_trainer.processor import Phi3VImageProcessor, Phi3VProcessor
 from phi3k_trainer.prompts.conversation import Turn, render
 from phi3k_trainer.prompts.encoding import IGNORED, SpecialTokens, encode, encode_prompt
+from tests.golden.golden_inputs import golden, golden_image
+from tests.golden.published import published_directories
 
 PROMPTS: list[dict[str, Any]] = golden()["prompts"]
 CHAT: dict[str, Any] = golden()["chat_template"]

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import recipe, write_jsonl, write_picture, write_products
 
 from phi3k_trainer.data.checking import DataCheck, Spread, check_dataset
 from phi3k_trainer.data.dataset import prepare_dataset
+from tests.unit.data.making import recipe, write_jsonl, write_picture, write_products
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import png, recipe, write_jsonl, write_picture, write_products
 
 from phi3k_trainer.data.dataset import Dataset, prepare_dataset
 from phi3k_trainer.data.progress import Progress
 from phi3k_trainer.errors import DataError
+from tests.unit.data.making import png, recipe, write_jsonl, write_picture, write_products
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import ANSWER, png, recipe, write_jsonl, write_picture
 from PIL import Image
 
 from phi3k_trainer.data.dataset import Dataset, Example, prepare_dataset
 from phi3k_trainer.data.sources.files import names_local_path
 from phi3k_trainer.errors import DataError, MissingInputError
 from phi3k_trainer.prompts.conversation import Turn
+from tests.unit.data.making import ANSWER, png, recipe, write_jsonl, write_picture
 
 CAPE = {"title": "Wool Cape", "price": 990.0}
 

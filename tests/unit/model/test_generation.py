@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from conftest import END_OF_TEXT, STOP, crops, places, small_model
 from phi3k_trainer.model import Phi3VConfig, Phi3VForCausalLM
 from phi3k_trainer.model.generation import PictureGenerationMixin
+from tests.unit.model.conftest import END_OF_TEXT, STOP, crops, places, small_model
 
 
 def prompts(config: Phi3VConfig) -> list[list[int]]:

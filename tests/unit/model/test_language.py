@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from conftest import small_config
 from phi3k_trainer.model.language import LongRotaryEmbedding
+from tests.unit.model.conftest import small_config
 
 WINDOW = 16
 

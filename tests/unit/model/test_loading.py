@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from conftest import small_config, small_model
 from phi3k_trainer.errors import DataError, MissingInputError, StorageError
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.model.loading import load_model, published_keys, save_model
 from phi3k_trainer.model.modeling import EMBEDDING_ALIAS
 from phi3k_trainer.prompts.tokenizer import save_tokenizer
 from phi3k_trainer.prompts.vocabulary import train_tokenizer
+from tests.unit.model.conftest import small_config, small_model
 
 EMBEDDING = "model.embed_tokens.weight"
 

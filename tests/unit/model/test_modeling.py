@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import crops, places, small_config, small_model
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.model import Phi3VForCausalLM
+from tests.unit.model.conftest import crops, places, small_config, small_model
 
 GRIDS = ((1, 2), (1, 1))
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from conftest import crops, small_model
 from phi3k_trainer.model import Phi3VForCausalLM
+from tests.unit.model.conftest import crops, small_model
 
 GRIDS = st.lists(st.tuples(st.integers(1, 2), st.integers(1, 3)), min_size=1, max_size=2)
 

@@ -1,10 +1,10 @@
 """A small tokenizer of the trained kind, for every test of prompts."""
 
 import pytest
-from catalogue_text import CATALOGUE
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.prompts.vocabulary import train_tokenizer
+from tests.unit.prompts.catalogue_text import CATALOGUE
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from catalogue_text import CATALOGUE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from phi3k_trainer.prompts.tokenizer import load_tokenizer, save_tokenizer
 from phi3k_trainer.prompts.vocabulary import train_tokenizer
+from tests.unit.prompts.catalogue_text import CATALOGUE
 
 TRAIN = "from phi3k_trainer.prompts.vocabulary import train_tokenizer as train; import hashlib; "
 DIGEST = "print(hashlib.sha256(train({texts!r}, 400).backend_tokenizer.to_str().encode()).hexdigest())"

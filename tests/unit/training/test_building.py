@@ -8,7 +8,6 @@ import torch
 from peft import PeftModel
 from safetensors.torch import save_file
 
-from conftest import recipe_with
 from phi3k_trainer.errors import UnavailableError
 from phi3k_trainer.model.loading import load_model, published_keys
 from phi3k_trainer.training import quantization
@@ -16,6 +15,7 @@ from phi3k_trainer.training.adapters import merge_adapters
 from phi3k_trainer.training.building import TunedModel, build_tuned_model
 from phi3k_trainer.training.groups import is_adapter, parameter_groups, part_of
 from phi3k_trainer.training.weights import trained_parameters
+from tests.unit.training.conftest import recipe_with
 
 CPU = torch.device("cpu")
 IDS = torch.tensor([[1, 300 % 200, 17, 42, 5]])
