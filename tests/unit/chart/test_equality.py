@@ -4,13 +4,16 @@ from itertools import product
 from typing import get_args
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phi3k.main import main
 from phi3k_jobs.helm_values import helm_values
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.render import Kind, objects
 from phi3k_jobs.trainjob import Overrides
+from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
 from tests.unit.chart.charting import Helm, job_of, values_of
@@ -143,6 +146,19 @@ def test_whatever_the_texts_hold_the_objects_are_equal(
     )
     data = recipe.data.model_copy(update={"prompt": prompt})
     assert_equal_objects(helm, recipe.model_copy(update={"cluster": cluster, "data": data}))
+
+
+def test_the_command_prints_the_values(helm: Helm, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["burberry-lora", "--gpus", "16", "--kind", "job", "--name", "own"]
+    assert main(["render", *options, "--output", "helm-values"]) == 0
+    rendered = helm.template("own", values=capsys.readouterr().out)
+    assert main(["render", *options]) == 0
+    assert without_what_is_helms(rendered) == by_name(list(yaml.safe_load_all(capsys.readouterr().out)))
+
+
+def test_the_command_refuses_what_the_chart_would(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["render", "demo", "--gpus", "12", "--output", "helm-values"]) == RecipeError.exit_code
+    assert "ask for 8 or 16" in capsys.readouterr().err
 
 
 def test_auto_takes_what_the_cluster_has(helm: Helm) -> None:
