@@ -15,6 +15,7 @@ from pathlib import Path
 import kubernetes
 
 from . import control_plane, dns, node, sandbox, volumes
+from .api import create_reader
 from .certificates import create_authority
 from .errors import ClusterError
 from .images import basic_images, import_image
@@ -131,6 +132,7 @@ class Startup:
         _, self.address = box.addresses
         server = f"https://{self.address}:{API_PORT}"
         admin = self.authority.issue("admin", "system:masters")
+        self.reader = create_reader(server, self.authority, admin)
         kubeconfig = self.authority.write_kubeconfig(box.directory / "kubeconfig", server, admin)
         self.cluster = Cluster(kubeconfig, programs.kubernetes / "kubectl", box)
 
@@ -140,14 +142,14 @@ class Startup:
         self.start_control_plane()
         with ThreadPoolExecutor() as pool:
             images = pool.submit(self.load_images)
-            self.wait("the API server", partial(self.succeeds, "get", "--raw=/readyz"), 60)
+            self.wait("the API server", self.reader.is_ready, 60)
             self.start_controllers()
             self.apply(volumes.storage(self.box.directory / "volumes"))
             self.apply_operators()
             images.result()
         # Not sooner: what kubelet finds no image for, it tries again only seconds later.
         self.start_kubelet()
-        self.wait("the node", partial(self.condition, "node", NODE, "Ready"), 60)
+        self.wait("the node", partial(self.reader.condition, f"/api/v1/nodes/{NODE}", "Ready"), 60)
         self.wait("the operators", self.operators_are_available, 120)
         if self.programs.operators:
             self.wait("the webhooks", partial(self.succeeds, *APPLY, "--dry-run=server", "-f", str(PROBES)), 60)
@@ -203,28 +205,19 @@ class Startup:
                 # A resource can only be made a moment after its definition.
                 self.wait(f"`kubectl apply -f {manifest}`", partial(self.succeeds, *APPLY, "-f", str(manifest)), 60)
             # The next one's webhook may stand in the way of this one's pods.
-            self.wait(f"the pod of {operator.deployment}", partial(self.has_pod, *operator.deployment), 60)
+            self.wait(f"the pod of {operator.deployment}", partial(self.has_pod, operator.deployment), 60)
 
-    def has_pod(self, namespace: str, deployment: str) -> bool:
+    def has_pod(self, deployment: str) -> bool:
         """Whether the pods of a Deployment have been made."""
-        output = "--output=jsonpath={.status.replicas}"
-        result = self.cluster.try_kubectl("get", "deployment", deployment, f"--namespace={namespace}", output)
-        return result.stdout not in {"", "0"}
+        return bool(self.reader.status(deployment).get("replicas"))
 
     def operators_are_available(self) -> bool:
         """Whether all Deployments of the operators have a ready pod."""
-        deployments = (operator.deployment for operator in self.programs.operators)
-        return all(self.condition("deployment", name, "Available", namespace) for namespace, name in deployments)
+        return all(self.reader.condition(operator.deployment, "Available") for operator in self.programs.operators)
 
     def succeeds(self, *arguments: str) -> bool:
         """Whether kubectl does."""
         return self.cluster.try_kubectl(*arguments).returncode == 0
-
-    def condition(self, kind: str, name: str, condition: str, namespace: str = "default") -> bool:
-        """Whether a condition of an object is True."""
-        path = f'jsonpath={{.status.conditions[?(@.type=="{condition}")].status}}'
-        result = self.cluster.try_kubectl("get", kind, name, f"--namespace={namespace}", f"--output={path}")
-        return result.stdout == "True"
 
     def wait(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
         """Wait, but not for something that has died."""

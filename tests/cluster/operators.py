@@ -51,11 +51,11 @@ OPERATORS = (
 
 @dataclass(frozen=True)
 class PreparedOperator:
-    """An operator's rendered manifests, by the name of their kustomization, and its image."""
+    """An operator's rendered manifests, by the name of their kustomization, its image, its Deployment's API path."""
 
     manifests: dict[str, Path]
     image: Path
-    deployment: tuple[str, str]
+    deployment: str
 
 
 def prepare(operator: Operator, kubectl: Path) -> PreparedOperator:
@@ -73,7 +73,8 @@ def prepare(operator: Operator, kubectl: Path) -> PreparedOperator:
             StaticImage(image, binary, "/manager", ("/manager",)).write(scratch / "image.tar")
     namespace, deployment, _ = deployment_of(entry / f"{operator.kustomizations[0]}.yaml")
     manifests = {name: entry / f"{name}.yaml" for name in operator.kustomizations}
-    return PreparedOperator(manifests, entry / "image.tar", (namespace, deployment))
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}"
+    return PreparedOperator(manifests, entry / "image.tar", path)
 
 
 def render(operator: Operator, kustomization: str, kubectl: Path, work: Path) -> str:

@@ -90,9 +90,9 @@ def with_two_masters() -> dict[str, Any]:
     return job
 
 
-def with_unknown_runtime() -> dict[str, Any]:
+def with_reserved_environment() -> dict[str, Any]:
     job = probe("TrainJob")
-    job["spec"]["runtimeRef"]["name"] = "missing"
+    job["spec"]["trainer"]["env"] = [{"name": "PET_NNODES", "value": "2"}]
     return job
 
 
@@ -112,7 +112,7 @@ def with_a_malformed_taint() -> dict[str, Any]:
     ("refused", "reason"),
     [
         (with_two_masters(), r"validator\.pytorchjob\.training-operator\.kubeflow\.org"),
-        (with_unknown_runtime(), "runtime 'missing' not found"),
+        (with_reserved_environment(), r"validator\.trainjob\.trainer\.kubeflow\.org"),
         (with_success_of_a_missing_job(), "invalid replicatedJob name 'missing'"),
         (with_a_malformed_taint(), r"vresourceflavor\.kb\.io"),
     ],
