@@ -179,6 +179,18 @@ def test_a_release_of_the_same_name_finds_its_claims_again(releases: Releases) -
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_a_storage_class_that_was_named_stays_when_it_is_named_no_more(releases: Releases) -> None:
+    storage_class, *_ = releases.kubectl("get", "storageclass", "--output=name").split()
+    recipe = written("true", ["cluster.kind=job"])
+    releases.install("my-run", recipe, f"--set=runs.storage_class={storage_class.partition('/')[2]}")
+    claims = releases.claims()
+    releases.wait_until_finished("my-run", "job")
+    releases.helm("uninstall", "my-run", "--wait")
+    releases.install("my-run", recipe)
+    assert releases.claims() == claims
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_a_claim_that_is_there_is_neither_adopted_nor_changed(releases: Releases) -> None:
     claim = {
         "apiVersion": "v1",

@@ -74,10 +74,28 @@ metadata:
     helm.sh/resource-policy: keep
 spec:
   {{- if $existing }}
-  {{- pick $existing.spec "accessModes" "resources" "storageClassName" | toYaml | nindent 2 }}
+  {{- $fields := list "accessModes" "resources" }}
+  {{- if or (not (kindIs "invalid" .section.storage_class)) (include "phi3k.applied-storage-class" $existing) }}
+  {{- $fields = append $fields "storageClassName" }}
+  {{- end }}
+  {{- range $fields }}
+  {{ . }}: {{ get $existing.spec . | toJson }}
+  {{- end }}
   {{- else }}
   {{- include "phi3k.claim-spec" .section | nindent 2 }}
   {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Not empty if the claim's class was applied. A default class came from the cluster: repeating it would make it Helm's, and
+a rollback to before that would try to take it away.
+*/}}
+{{- define "phi3k.applied-storage-class" -}}
+{{- range .metadata.managedFields -}}
+  {{- if and (eq .operation "Apply") (hasKey (dig "fieldsV1" "f:spec" dict .) "f:storageClassName") -}}
+true
+  {{- end -}}
 {{- end -}}
 {{- end -}}
 
