@@ -4,6 +4,7 @@ One thread reads one pod name. A connection that breaks is opened again from the
 is lost or told twice; a pod that is made again under its name is read from its own beginning.
 """
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from phi3k_trainer.errors import Phi3kError, RecipeError, UnavailableError
 POLL_SECONDS = 1.0
 # A reader that can't keep up holds back the threads instead of filling the memory.
 LINES_HELD = 10_000
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 @dataclass
@@ -136,6 +138,9 @@ class _Follower:
                 whole = self._take(pod, resume, {"follow": "true"})
                 if whole and not is_running(pod):
                     read = (uid, restarted)
+                else:
+                    # The next look at the pod tells whether it goes on.
+                    time.sleep(POLL_SECONDS)
         except Phi3kError as error:
             self._failure = error
 
@@ -151,7 +156,7 @@ class _Follower:
                 self._changed.wait()
 
     def _take(self, pod: Manifest, resume: Resume, query: dict[str, str]) -> bool:
-        """Read one container's log from where it was left; return whether its end was reached."""
+        """Read one container's log from where it was left; return whether its end was reached, or it is gone."""
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         query = {**query, "timestamps": "true"}
         if since := resume.again():
@@ -163,11 +168,13 @@ class _Follower:
                     return False
                 is_checked = True
                 timestamp, _, text = line.partition(" ")
-                if resume.is_new(timestamp):
+                # What has no timestamp is no line of the log: the kubelet says so that the container was collected.
+                if _TIMESTAMP.fullmatch(timestamp) and resume.is_new(timestamp):
                     self.lines.put(Line(rank_of(pod), name, text))
-        except (NotFoundError, RecipeError, UnavailableError):
-            # The pod is gone, its container not started, or the cluster out of reach: the next look tells.
-            time.sleep(POLL_SECONDS)
+        except (NotFoundError, RecipeError):
+            # The pod is gone, or its container has no log.
+            return True
+        except UnavailableError:
             return False
         return True
 

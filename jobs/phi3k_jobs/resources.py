@@ -44,7 +44,6 @@ RESOURCES = {
         Resource("kubeflow.org/v1", "PyTorchJob", "pytorchjobs"),
         Resource("kueue.x-k8s.io/v1beta1", "LocalQueue", "localqueues"),
         Resource("kueue.x-k8s.io/v1beta1", "Workload", "workloads"),
-        Resource("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
         Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
         Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
         Resource("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False),

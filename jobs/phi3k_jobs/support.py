@@ -7,7 +7,6 @@ from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256
 from phi3k_trainer.recipe.cluster import ClaimSection
 
 RENDEZVOUS_PORT = 23456
-METRICS_PORT = 9400
 
 
 def config_map_name(recipe: Recipe) -> str:

@@ -87,14 +87,11 @@ def test_an_image_that_is_no_phi3k_image(phi3k: Command) -> None:
     assert "cluster.image" in status["action"]
 
 
-def test_a_secret_that_is_missing_where_the_user_may_not_look(phi3k: Command) -> None:
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub"}, "stringData": {"HF_TOKEN": "x"}}
-    phi3k.cluster.kubectl("create", "-f", "-", "--namespace", phi3k.namespace, manifest=secret)
-    phi3k.submit("secret", "true", "--set", "cluster.hf_secret=hub", "--set", "cluster.queue=null", "--dry-run")
-    phi3k.cluster.kubectl("delete", "secret", "hub", "--namespace", phi3k.namespace)
-    phi3k.cluster.kubectl("create", "-f", "-", "--namespace", phi3k.namespace, manifest=secret)
+def test_a_secret_that_has_gone_since_submit(phi3k: Command) -> None:
+    here = ("--namespace", phi3k.namespace)
+    phi3k.cluster.kubectl("create", "secret", "generic", "hub", "--from-literal=HF_TOKEN=x", *here)
     phi3k.submit("secret", FOREVER, "--set", "cluster.hf_secret=hub", "--set", "cluster.node_selector={free: 'yes'}")
-    phi3k.cluster.kubectl("delete", "secret", "hub", "--namespace", phi3k.namespace)
+    phi3k.cluster.kubectl("delete", "secret", "hub", *here)
     node = phi3k.cluster.kubectl("get", "nodes", "--output=name").split()[0]
     phi3k.cluster.kubectl("label", node, "free=yes")
     try:

@@ -1,0 +1,160 @@
+"""Logs of every replica on a real cluster: whole, in order, once; through waiting, crashes and broken connections."""
+
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from .cluster import Cluster
+from .command import Command
+from .conftest import new_namespace
+from .stand_in import FOREVER
+
+COUNT_TO_2000 = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i of $PET_NODE_RANK; done"
+COUNT_SLOWLY = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.2; done"
+
+
+@pytest.fixture(scope="module")
+def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
+    with new_namespace(cluster) as name:
+        yield Command(cluster, name, str(cluster.kubeconfig))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(phi3k: Command) -> Iterator[None]:
+    yield
+    for run in phi3k("list", "--output", "json").json:
+        phi3k("cancel", run["name"], "--yes")
+    phi3k.wait_until_gone()
+
+
+def test_replicas_that_write_at_once_are_told_apart_and_lose_nothing(phi3k: Command) -> None:
+    phi3k.submit("many", COUNT_TO_2000, "--kind", "job", "--set", "cluster.nodes=3")
+    result = phi3k("logs", "-f", "many")
+    assert result.code == 0
+    by_prefix = defaultdict(list)
+    for line in result.out.splitlines():
+        prefix, _, text = line.partition(" ")
+        by_prefix[prefix].append(text)
+    assert by_prefix == {f"[{rank}]": [f"line {i} of {rank}" for i in range(1, 2001)] for rank in range(3)}
+
+
+def test_one_replica_can_be_chosen(phi3k: Command) -> None:
+    phi3k.submit("chosen", "echo I am $PET_NODE_RANK", "--kind", "job", "--set", "cluster.nodes=2", "--wait")
+    assert phi3k("logs", "chosen", "--rank", "1").out == "[1] I am 1\n"
+    missing = phi3k("logs", "chosen", "--rank", "2")
+    assert missing.code == 66
+    assert "no replica 2; it has: 0, 1" in missing.err
+
+
+def test_a_run_that_waits_has_no_log_yet_and_is_followed_from_its_first_line(phi3k: Command) -> None:
+    node = phi3k.cluster.kubectl("get", "nodes", "--output=name").split()[0]
+    phi3k.submit("late", COUNT_SLOWLY, "--set", "cluster.node_selector={awaited: 'yes'}")
+    early = phi3k("logs", "late")
+    assert early.code == 66
+    assert "phi3k status late" in early.err
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(phi3k, "logs", "-f", "late")
+        phi3k.cluster.kubectl("label", node, "awaited=yes")
+        try:
+            assert followed.result(timeout=90).out.splitlines() == [f"line {i}" for i in range(1, 41)]
+        finally:
+            phi3k.cluster.kubectl("label", node, "awaited-")
+
+
+def test_a_container_that_is_restarted_in_place_is_followed_through(phi3k: Command) -> None:
+    script = "[ -e /runs/second ] && echo second && exit 0; touch /runs/second; echo first; sleep 3; exit 1"
+    phi3k.submit("restarted", script, "--kind", "trainjob")
+    assert phi3k("logs", "-f", "restarted").out.split() == ["first", "second"]
+
+
+def test_the_container_before_a_restart_is_shown_as_previous(phi3k: Command) -> None:
+    script = f"[ -e /runs/third ] && echo second && {{ {FOREVER}; }}; touch /runs/third; echo first; exit 1"
+    phi3k.submit("crashed", script, "--kind", "trainjob")
+    phi3k.status_when("crashed", lambda _: phi3k("logs", "crashed").out.split() == ["second"])
+    assert phi3k("logs", "crashed", "--previous").out.split() == ["first"]
+
+
+def test_a_pod_that_is_made_again_under_its_name_is_followed_through(phi3k: Command) -> None:
+    script = "[ -e /runs/again ] && echo second && exit 0; touch /runs/again; echo first; sleep 2; exit 143"
+    phi3k.submit("remade", script, "--kind", "pytorchjob")
+    assert phi3k("logs", "-f", "remade").out.split() == ["first", "second"]
+    missing = phi3k("logs", "remade", "--previous")
+    assert missing.code == 66
+    assert "the operator has removed the pod" in missing.err
+
+
+def test_the_pod_that_failed_before_is_shown_as_previous(phi3k: Command) -> None:
+    script = "[ -e /runs/fourth ] && echo second && exit 0; touch /runs/fourth; echo first; exit 143"
+    assert phi3k.submit("replaced", script, "--kind", "job", "--wait").code == 0
+    assert phi3k("logs", "replaced").out.split() == ["second"]
+    assert phi3k("logs", "replaced", "--previous").out.split() == ["first"]
+
+
+def test_following_ends_when_the_run_is_cancelled(phi3k: Command) -> None:
+    phi3k.submit("stopped", f"echo begun; {FOREVER}")
+    phi3k.status_when("stopped", lambda status: status["state"] == "Running")
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(phi3k, "logs", "-f", "stopped")
+        phi3k("cancel", "stopped", "--yes")
+        assert followed.result(timeout=60).code == 0
+
+
+def test_follow_and_previous_exclude_each_other(phi3k: Command) -> None:
+    phi3k.submit("both", FOREVER)
+    assert phi3k("logs", "both", "-f", "--previous").code == 64
+
+
+@contextmanager
+def cutting(server: str, seconds: float) -> Iterator[str]:
+    """A way to the API server on which every connection breaks after so many seconds."""
+    address = urlsplit(server)
+
+    def carry(source: socket.socket, destination: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                destination.sendall(data)
+
+    def cut(*ends: socket.socket) -> None:
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection((address.hostname, address.port))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=carry, args=pair, daemon=True).start()
+                threading.Timer(seconds, cut, (near, far)).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_connection_that_breaks_again_and_again_loses_no_line_and_repeats_none(
+    phi3k: Command, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(phi3k.cluster.kubeconfig.read_text())
+    section = content["clusters"][0]["cluster"]
+    phi3k.submit("broken", COUNT_SLOWLY)
+    phi3k.status_when("broken", lambda status: status["state"] == "Running")
+    with cutting(section["server"], seconds=1.5) as way:
+        section.pop("certificate-authority-data", None)
+        section.pop("certificate-authority", None)
+        section |= {"server": way, "insecure-skip-tls-verify": True}
+        (tmp_path / "config").write_text(yaml.safe_dump(content))
+        result = Command(phi3k.cluster, phi3k.namespace, str(tmp_path / "config"))("logs", "-f", "broken")
+    assert result.out.splitlines() == [f"line {i}" for i in range(1, 41)]
