@@ -346,3 +346,8 @@ def test_every_field_of_the_schema_is_described() -> None:
         if "description" not in field
     ]
     assert missing == []
+
+
+def test_sharded_four_bit_weights_are_refused_where_the_recipe_is_read() -> None:
+    with pytest.raises(RecipeError, match=r"qlora.*fsdp.*training\.parallel"):
+        parse_recipe(SMALL, overrides=["tuning.method=qlora", "training.parallel=fsdp"])

@@ -28,7 +28,7 @@ def test_a_pods_log_has_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0].startswith("demo  step 1/2  loss 1.2500  4,321 tokens/s  ETA ")
     assert lines[1] == "checkpoint saved [in brackets]"
     assert lines[2].startswith("demo  step 2/2  loss 1.0000"), "the last step is always printed"
-    assert lines[3] == "evaluation at step 2: title/exact_match 0.75"
+    assert lines[3] == "evaluation at step 2: title exact_match 0.75"
 
 
 def test_plain_lines_come_seconds_apart() -> None:

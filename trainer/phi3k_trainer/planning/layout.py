@@ -82,7 +82,7 @@ def choose_layout(
 def _layouts(recipe: Recipe, shape: ModelShape, world_size: int, sample: Sample | None) -> Iterator[Layout]:
     training = recipe.training
     parallel: tuple[Literal["ddp", "fsdp"], ...] = ("ddp", "fsdp")
-    if world_size == 1 or training.parallel == "ddp":
+    if world_size == 1 or training.parallel == "ddp" or recipe.tuning.method == "qlora":
         parallel = ("ddp",)
     elif training.parallel == "fsdp":
         parallel = ("fsdp",)

@@ -117,8 +117,6 @@ class ClusterSection(Section):
     """Time between SIGTERM and SIGKILL: one step plus one save must fit."""
     network_policy: bool = True
     """Whether egress is limited to DNS, the peers, W&B and the hub."""
-    pod_monitor: bool = False
-    """Whether a PodMonitor (Prometheus operator) is made."""
     disruption_budget: bool = False
     """Whether a PodDisruptionBudget holds off voluntary evictions."""
     log_format: Literal["text", "json"] = "text"

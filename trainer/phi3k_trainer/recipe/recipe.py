@@ -1,8 +1,8 @@
 """The recipe: one typed document that says everything about a run."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.recipe.cluster import ClusterSection
@@ -34,3 +34,9 @@ class Recipe(Section):
     """Where the numbers go."""
     cluster: ClusterSection = ClusterSection()
     """Place and shape on Kubernetes."""
+
+    @model_validator(mode="after")
+    def _quantized_weights_are_not_sharded(self) -> Self:
+        if self.tuning.method == "qlora" and self.training.parallel == "fsdp":
+            raise ValueError("method 'qlora' has 4-bit weights, which fsdp can't shard: set training.parallel to 'ddp'")
+        return self

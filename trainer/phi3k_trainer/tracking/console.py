@@ -13,6 +13,8 @@ from rich.text import Text
 from phi3k_trainer.tracking.tracker import Tracker
 
 SECONDS_BETWEEN_LINES = 10.0
+MAIN_METRICS = ("accuracy", "median_ape", "exact_match")
+"""The score that stands for a field: the first of these that its kind has."""
 
 
 def console_tracker(console: Console, name: str, step: int, total_steps: int) -> Tracker:
@@ -25,7 +27,7 @@ def console_tracker(console: Console, name: str, step: int, total_steps: int) ->
         total_steps: Optimiser step that the run ends with.
     """
     if os.environ.get("PHI3K_LOG_FORMAT") == "json":
-        return JsonLines(console, name)
+        return JsonLines(console, name, step, total_steps)
     if console.is_terminal:
         return ProgressBar(console, name, step, total_steps)
     return PlainLines(console, name, step, total_steps)
@@ -127,15 +129,18 @@ class PlainLines(Tracker):
 class JsonLines(Tracker):
     """Every logged point and every note as one JSON object a line."""
 
-    def __init__(self, console: Console, name: str) -> None:
+    def __init__(self, console: Console, name: str, step: int, total_steps: int) -> None:
         """Print to `console`, marking each line with the run's name."""
         self._console = console
         self._name = name
+        self._total_steps = total_steps
+        self._pace = Pace(step, total_steps)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Print the metrics; numbers that are not finite become strings such as "nan"."""
         values = {name: value if abs(value) < float("inf") else str(value) for name, value in metrics.items()}
-        self._print({"step": step, "metrics": values})
+        place = {"step": step, "total_steps": self._total_steps, "remaining": self._pace.remaining(step)}
+        self._print({**place, "metrics": values})
 
     def note(self, message: str) -> None:
         """Print the message."""
@@ -147,6 +152,16 @@ class JsonLines(Tracker):
 
 
 def evaluation_line(step: int, metrics: Mapping[str, float]) -> str:
-    """The evaluation metrics of one step as a line, empty when there are none."""
-    parts = [f"{name.removeprefix('eval/')} {value:.4g}" for name, value in metrics.items() if name.startswith("eval/")]
+    """The evaluation of one step in a line: its loss, or each field's main score beside the blind control's.
+
+    Empty when there is no evaluation among the metrics.
+    """
+    scores = {name.removeprefix("eval/"): value for name, value in metrics.items() if name.startswith("eval/")}
+    parts = [f"loss {scores['loss']:.4g}"] if "loss" in scores else []
+    fields = dict.fromkeys(name.split("/")[0] for name in scores if name.count("/") == 1)
+    for field in fields:
+        metric = next(metric for metric in MAIN_METRICS if f"{field}/{metric}" in scores)
+        blind = scores.get(f"blind/{field}/{metric}")
+        beside = f" (blind {blind:.3g})" if blind is not None else ""
+        parts.append(f"{field} {metric} {scores[f'{field}/{metric}']:.3g}{beside}")
     return f"evaluation at step {step}: " + ", ".join(parts) if parts else ""

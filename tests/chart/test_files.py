@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from tests.unit.chart.charting import CHART, Helm
+from tests.chart.charting import CHART, Helm
 
 ROOT = CHART.parents[1]
 

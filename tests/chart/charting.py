@@ -10,7 +10,7 @@ import yaml
 
 from phi3k_jobs.manifest import Manifest
 
-CHART = Path(__file__).parents[3] / "charts" / "phi3k"
+CHART = Path(__file__).parents[2] / "charts" / "phi3k"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.pod import ARGUMENTS
 from phi3k_trainer.recipe import Recipe, parse_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
-from tests.unit.chart.charting import CHART, Helm, container_of, job_of, values_of
+from tests.chart.charting import CHART, Helm, container_of, job_of, values_of
 
 RECIPE = """
 apiVersion: phi3k/v1

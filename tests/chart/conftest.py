@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.chart.charting import Helm
 from tests.cluster.tools import HELM, build
-from tests.unit.chart.charting import Helm
 
 
 @pytest.fixture(scope="session")

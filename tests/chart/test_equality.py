@@ -16,7 +16,7 @@ from phi3k_jobs.trainjob import Overrides
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
-from tests.unit.chart.charting import Helm, job_of, values_of
+from tests.chart.charting import Helm, job_of, values_of
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -91,7 +91,7 @@ def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None
     recipe = parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}"])
     unset = Recipe.model_fields["cluster"].default
     same = [name for name in type(unset).model_fields if getattr(recipe.cluster, name) == getattr(unset, name)]
-    assert set(same) <= {"priority_class", "pod_monitor"}, "EVERYTHING should set these too"
+    assert set(same) <= {"priority_class"}, "EVERYTHING should set these too"
     assert_equal_objects(helm, recipe)
 
 
