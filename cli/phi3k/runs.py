@@ -1,5 +1,6 @@
 """`phi3k list`, `status`, `wait`, `cancel`, `suspend` and `resume`."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ import typer
 from phi3k.following import ended_as_json, wait_for_the_end
 from phi3k.options import Output, OutputOption
 from phi3k.placing import ContextOption, KubeconfigOption, NamespaceOption, RunArgument, open_cluster
-from phi3k.printing import duration, print_json, print_table
+from phi3k.printing import duration, print_json
 from phi3k_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,9 +44,15 @@ def list_all(
     elif not runs:
         typer.echo(f"there are no runs in namespace {cluster.namespace}", err=True)
     else:
-        print_table(
-            ("Run", "Kind", "State", "Age"), [(run.name, run.kind, run.state, duration(_age(run))) for run in runs]
-        )
+        rows = [(run.name, run.kind, run.state, duration(_age(run))) for run in runs]
+        typer.echo(_columns([("RUN", "KIND", "STATE", "AGE"), *rows]))
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows below each other, plain: a drawn table of thousands takes longer than asking the cluster."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _as_json(run: "Run") -> dict[str, Any]:
