@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phi3k import data, doctor, evaluate, export, init, logs, plan, predict, recipe, render, runs, submit, train
+from phi3k import cache, data, doctor, evaluate, export, init, logs, plan, predict, recipe, render, runs, submit, train
 from phi3k_trainer.errors import Phi3kError, UsageError
 
 INTERRUPTED_EXIT_CODE = 130
@@ -45,6 +45,7 @@ for verbs in (train, evaluate, predict, export, submit, render, runs, logs, plan
     verbs.register(app)
 app.add_typer(recipe.app)
 app.add_typer(data.app)
+app.add_typer(cache.app)
 
 
 def run() -> None:

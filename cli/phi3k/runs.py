@@ -142,10 +142,12 @@ def cancel(
     if not yes:
         typer.confirm(f"Cancel the run {run} ({found.state}) in namespace {cluster.namespace}?", abort=True, err=True)
     end(cluster, found)
-    typer.echo(
-        f"{run} is cancelled; its checkpoints stay in the claim {runs_claim(found)}, in {run}/checkpoints. Submitting "
-        "the same recipe under the same name goes on from them."
-    )
+    typer.echo(f"{run} is cancelled")
+    if claim := runs_claim(found):
+        typer.echo(
+            f"Its checkpoints stay in the claim {claim}, in {run}/checkpoints: submitting the same recipe under the "
+            "same name goes on from them."
+        )
 
 
 def suspend(

@@ -134,8 +134,8 @@ def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
     cluster.patch(KIND_OBJECTS[run.kind], run.name, change)
 
 
-def runs_claim(run: Run) -> str:
-    """Return the name of the claim that keeps the run's checkpoints."""
+def runs_claim(run: Run) -> str | None:
+    """Return the name of the claim that keeps the run's checkpoints, None for a job that makes none."""
     spec = run.job["spec"]
     if run.kind == "pytorchjob":
         (replica,) = spec["pytorchReplicaSpecs"].values()

@@ -65,8 +65,7 @@ def submit(cluster: Cluster, recipe: Recipe, *, dry_run: bool = False) -> Submis
     if not dry_run:
         if before is not None:
             remove(cluster, before)
-        _remove_left_over(cluster, own)
-        _send_all(cluster, claims, own)
+        send(cluster, claims, own)
     return Submission(recipe.name, cluster.namespace, kind, run_id, created=not dry_run, notes=tuple(notes))
 
 
@@ -131,8 +130,13 @@ def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _send_all(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) -> None:
-    """Apply the objects and create the job; where one fails, delete those before it."""
+def send(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) -> None:
+    """Apply the claims and the objects around a job, create the job (the last), and give it what is its own.
+
+    Raises:
+        Phi3kError: one is refused; those before it are deleted again.
+    """
+    _remove_left_over(cluster, own)
     sent: list[Manifest] = []
     try:
         for entry in [*claims, *own[:-1]]:

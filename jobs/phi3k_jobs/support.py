@@ -28,10 +28,11 @@ def config_map(recipe: Recipe) -> Manifest:
 def claims(recipe: Recipe) -> list[Manifest]:
     """Return the claims that submit creates where they are missing; runs share them, so they carry no run's label."""
     sections = {section.claim: section for section in (recipe.cluster.cache, recipe.cluster.runs) if section.create}
-    return [_claim(section) for section in sections.values()]
+    return [claim(section) for section in sections.values()]
 
 
-def _claim(section: ClaimSection) -> Manifest:
+def claim(section: ClaimSection) -> Manifest:
+    """Return a claim; runs share it, so it carries no run's label."""
     spec: Manifest = {
         "accessModes": list(section.access_modes),
         "resources": {"requests": {"storage": section.size}},

@@ -58,7 +58,7 @@ def test_everything_goes_with_a_cancelled_run_but_its_claims(phi3k: Command, kin
     phi3k.submit("brief", FOREVER, "--kind", kind)
     assert "ServiceAccount brief" in phi3k.objects()
     result = phi3k("cancel", "brief", "--yes")
-    assert "its checkpoints stay in the claim phi3k-runs" in result.out
+    assert "Its checkpoints stay in the claim phi3k-runs" in result.out
     phi3k.wait_until_gone()
     claims = phi3k.cluster.kubectl("get", "pvc", "--namespace", phi3k.namespace, "--output=name")
     assert claims.split() == ["persistentvolumeclaim/phi3k-cache", "persistentvolumeclaim/phi3k-runs"]

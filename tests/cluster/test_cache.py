@@ -1,0 +1,63 @@
+"""`phi3k cache` on the real cluster: the Job runs beside the claim, its answer is shown, and only the claim stays."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .cluster import Cluster
+from .command import Command, Result
+from .conftest import new_namespace
+from .stand_in import FOREVER, overrides
+
+
+@pytest.fixture(scope="module")
+def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
+    with new_namespace(cluster) as name:
+        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        yield Command(cluster, name, str(cluster.kubeconfig))
+
+
+def cache(phi3k: Command, script: str, *arguments: str) -> Result:
+    sets = [argument for override in overrides(script) for argument in ("--set", override)]
+    return phi3k("cache", *arguments, *sets)
+
+
+def test_warming_shows_the_log_and_what_is_there_now(phi3k: Command) -> None:
+    answer = '{"train": 2700, "evaluation": 300, "quarantined": 0, "digest": "d", "model": null}'
+    result = cache(phi3k, f"echo reading: 5/9; sleep 1; echo '{answer}'", "warm", "demo")
+    assert result.code == 0, result.err
+    assert "reading: 5/9" in result.err
+    assert result.out == "2,700 rows to train on, 300 held out; model: made by the run\n"
+    phi3k.wait_until_gone()
+    claims = phi3k.cluster.kubectl("get", "pvc", "--namespace", phi3k.namespace, "--output=name")
+    assert claims.split() == ["persistentvolumeclaim/phi3k-cache"]
+
+
+def test_what_can_not_be_fetched_is_told_with_its_own_code(phi3k: Command) -> None:
+    result = cache(phi3k, "echo error: model.base x is not there; exit 66", "warm", "demo")
+    assert result.code == 66
+    assert result.err.splitlines()[-1] == "phi3k: model.base x is not there"
+    phi3k.wait_until_gone()
+
+
+def test_entries_are_listed_and_removed(phi3k: Command) -> None:
+    entry = '{"name": "model/a/b", "size_bytes": 8589934592, "changed": 1767225600}'
+    listed = cache(phi3k, f"echo '[{entry}]'", "ls", "demo", "--output", "json")
+    assert [found["name"] for found in listed.json] == ["model/a/b"]
+    removed = cache(phi3k, f"echo '{entry}'", "rm", "model/a/b", "demo", "--yes")
+    assert removed.out == "model/a/b is removed: 8.0 GiB are free again\n"
+    phi3k.wait_until_gone()
+
+
+def test_a_cache_that_is_being_warmed_is_not_warmed_twice(phi3k: Command) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(cache, phi3k, FOREVER, "warm", "demo")
+        while "Job demo-cache-warm" not in phi3k.objects():
+            pass
+        second = cache(phi3k, FOREVER, "warm", "demo")
+        assert second.code == 73
+        assert "phi3k logs -f demo-cache-warm" in second.err
+        phi3k("cancel", "demo-cache-warm", "--yes")
+        assert first.result(timeout=60).code != 0
