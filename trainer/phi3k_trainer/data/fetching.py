@@ -227,12 +227,12 @@ class _Fetcher:
     @contextlib.asynccontextmanager
     async def _get(self, url: httpx.URL) -> AsyncIterator[httpcore.Response]:
         seconds = self._section.timeout_seconds
-        headers = {
-            "Host": url.netloc.decode("ascii"),
-            "User-Agent": _USER_AGENT,
-            "Accept": "image/*,*/*;q=0.5",
-            "Accept-Encoding": "identity",  # a compressed body could be far larger than its bytes
-        }
+        headers = [
+            ("Host", url.netloc.decode("ascii")),
+            ("User-Agent", _USER_AGENT),
+            ("Accept", "image/*,*/*;q=0.5"),
+            ("Accept-Encoding", "identity"),  # a compressed body could be far larger than its bytes
+        ]
         timeouts = {"connect": seconds, "read": seconds, "write": seconds, "pool": None}
         pool = await self._pool(url)
         request = pool.stream("GET", _httpcore_url(url), headers=headers, extensions={"timeout": timeouts})

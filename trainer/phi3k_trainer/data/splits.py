@@ -30,7 +30,7 @@ def split_of(rows: Sequence[tuple[str, Iterable[str]]], eval_fraction: float) ->
 def _position(key: str) -> float:
     """A number in [0, 1) from the key; its own salt, so that it has nothing to do with the order of the rows."""
     digest = hashlib.sha256(f"split:{key}".encode(errors="surrogatepass")).digest()
-    return int.from_bytes(digest[: _HASH_BITS // 8], "big") / 2**_HASH_BITS
+    return int.from_bytes(digest[: _HASH_BITS // 8], "big") / (1 << _HASH_BITS)
 
 
 def _groups(rows: Sequence[tuple[str, Iterable[str]]]) -> list[int]:
