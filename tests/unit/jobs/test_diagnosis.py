@@ -1,0 +1,66 @@
+"""One sentence from the facts, for causes that a healthy test cluster does not show."""
+
+from typing import Any
+
+import pytest
+
+from phi3k_jobs.diagnosis import Facts, diagnose
+from phi3k_jobs.lifecycle import Run
+from phi3k_jobs.pods import current_pods
+
+
+def run(state: str, **status: Any) -> Run:
+    job = {"metadata": {"uid": "u"}, "spec": {}, "status": status}
+    return Run("demo", "job", state, "2026-01-01T00:00:00Z", None, job)
+
+
+def pod(name: str, phase: str, created: str = "2026-01-01T00:00:00Z", rank: int = 0, **status: Any) -> dict[str, Any]:
+    own = {"batch.kubernetes.io/job-completion-index": str(rank)}
+    return {
+        "metadata": {"name": name, "creationTimestamp": created, "labels": own},
+        "spec": {"containers": [{"name": "trainer"}]},
+        "status": {"phase": phase, **status},
+    }
+
+
+def ended(code: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"name": "trainer", "restartCount": 0, "state": {"terminated": {"exitCode": code, **more}}}]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "words"),
+    [
+        (137, "OOMKilled", "OOMKilled"),
+        (137, "Error", "killed by signal 9"),
+        (128, "StartError", "can't be started"),
+        (1, "Error", "ended with 1"),
+    ],
+)
+def test_how_a_container_ended(code: int, reason: str, words: str) -> None:
+    failed = pod("demo-0", "Failed", containerStatuses=ended(code, reason=reason, message="m"))
+    found = diagnose(Facts(run("Failed"), [failed]))
+    assert words in found.cause
+    assert found.exit_code == code
+
+
+def test_what_kueue_says_comes_before_that_somebody_suspended_it() -> None:
+    condition = {"type": "QuotaReserved", "status": "False", "message": "insufficient unused quota for cpu"}
+    found = diagnose(Facts(run("Suspended"), workloads=[{"status": {"conditions": [condition]}}]))
+    assert found.state == "Queued"
+    assert "insufficient unused quota" in found.cause
+
+
+def test_no_pod_and_no_event_points_at_the_operator() -> None:
+    assert "operator" in diagnose(Facts(run("Pending"))).action
+
+
+def test_of_each_rank_the_newest_pod_counts() -> None:
+    old = pod("demo-0-a", "Failed", "2026-01-01T00:00:00Z")
+    new = pod("demo-0-b", "Running", "2026-01-01T00:01:00Z")
+    other = pod("demo-1-c", "Running", "2026-01-01T00:00:00Z", rank=1)
+    assert [entry["metadata"]["name"] for entry in current_pods([other, new, old])] == ["demo-0-b", "demo-1-c"]
+
+
+def test_a_message_that_is_no_json_is_told_as_it_is() -> None:
+    failed = pod("demo-0", "Failed", containerStatuses=ended(1, reason="Error", message="Traceback\n  boom"))
+    assert "Traceback boom" in diagnose(Facts(run("Failed"), [failed])).cause
