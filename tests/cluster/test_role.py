@@ -11,7 +11,7 @@ from phi3k_jobs.role import ROLE_NAME, role
 from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
-from .stand_in import FOREVER
+from .stand_in import FOREVER, overrides
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,13 @@ def test_waiting_and_following_work_with_the_role(colleague: Command) -> None:
     assert [line for line in result.out.splitlines() if line in ("begun", "ended")] == ["begun", "ended"]
     assert colleague("wait", "short").code == 65
     assert colleague("cancel", "short", "--yes").code == 0
+
+
+def test_the_cache_can_be_listed_with_the_role(colleague: Command) -> None:
+    sets = [argument for override in overrides("echo '[]'") for argument in ("--set", override)]
+    listed = colleague("cache", "ls", "demo", "--output", "json", *sets)
+    assert listed.code == 0, listed.err
+    assert listed.json == []
 
 
 def test_a_disruption_budget_and_a_missing_queue_are_told_with_the_role(colleague: Command) -> None:
