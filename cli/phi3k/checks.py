@@ -110,11 +110,9 @@ def _driver() -> str:
 
 def memory() -> Iterator[Check]:
     """Memory as the control group grants it, CPUs, and /dev/shm."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    granted = Path("/sys/fs/cgroup/memory.max")
-    limit = granted.read_text().strip() if granted.exists() else "max"
-    if limit.isdigit():
-        total = min(total, int(limit))
+    from phi3k_trainer.planning.host import host_memory_bytes
+
+    total = host_memory_bytes()
     yield Check("memory", Status.GOOD, f"{gibibytes(total)}, {len(os.sched_getaffinity(0))} CPUs")
     if Path("/dev/shm").is_dir():
         size = shutil.disk_usage("/dev/shm").total

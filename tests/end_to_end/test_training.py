@@ -1,12 +1,13 @@
 """`train` from a recipe to its result, and what it says when something is wrong with what it was given."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from phi3k_trainer.errors import DataError, OutputError, TrainingError
+from phi3k_trainer.errors import DataError, OutputError, RecipeError, TrainingError
 from phi3k_trainer.training.trained import load_trained
 from tests import small_runs
 
@@ -116,3 +117,14 @@ def test_samples_longer_than_the_context_go_to_quarantine_within_the_budget(reci
     assert "data.error_budget" in said
     listed = (recipe.parent / "runs" / "too-long" / "quarantine.jsonl").read_text().splitlines()
     assert {json.loads(line)["reason"] for line in listed} == {"too_long"}
+
+
+def test_a_model_that_memory_cannot_hold_is_refused_with_the_fields_to_change(recipe: Path, finished: Path) -> None:
+    base = recipe.parent / "huge"
+    shutil.copytree(finished / "base", base, ignore=shutil.ignore_patterns("*.safetensors", "tiny.json"))
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10_000_000}))
+    code, message = fails(recipe, "name=huge", f"model.base={base}")
+    assert code == RecipeError.exit_code
+    assert "GiB on each device" in message
+    assert "weights" in message

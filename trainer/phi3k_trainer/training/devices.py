@@ -1,6 +1,7 @@
 """What the plan says of the devices that are here: the layout to train with, and how fast they could be."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ from phi3k_trainer.data.encoding import MeasuredExamples
 from phi3k_trainer.images.grid import hd_shape, image_tokens
 from phi3k_trainer.planning.flops import Sample, distinct_views, step_flops
 from phi3k_trainer.planning.gpus import gpu_from_device_name
-from phi3k_trainer.planning.layout import Layout, check_fits, memory_of
+from phi3k_trainer.planning.host import host_memory_bytes
+from phi3k_trainer.planning.layout import Layout, check_fits
 from phi3k_trainer.planning.model_shape import ModelShape
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.training.parallel import Processes
@@ -27,22 +29,16 @@ def model_shape(base: Path) -> ModelShape:
 def training_layout(recipe: Recipe, shape: ModelShape, processes: Processes) -> Layout:
     """Replicated or sharded, with or without recomputation: what the recipe says, and the plan where that is `auto`.
 
-    On the CPU memory is not planned with: `auto` is replicated and without recomputation there.
+    Processes on the CPU share the machine's memory.
 
     Raises:
-        RecipeError: the GPU is too small, with the fields to change.
+        RecipeError: a GPU, or this machine, is too small; with the fields to change.
     """
     if processes.device.type == "cuda":
         memory = torch.cuda.get_device_properties(processes.device).total_memory
-        return check_fits(recipe, shape, memory, processes.world_size)
-    sharded = recipe.training.parallel == "fsdp" and processes.world_size > 1
-    recomputes = recipe.training.activation_checkpointing == "on"
-    shards = processes.world_size if sharded else 1
-    return Layout(
-        "fsdp" if sharded else "ddp",
-        recomputes,
-        memory_of(recipe, shape, activation_checkpointing=recomputes, shards=shards),
-    )
+    else:
+        memory = host_memory_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return check_fits(recipe, shape, memory, processes.world_size)
 
 
 def speed_meter(recipe: Recipe, shape: ModelShape, data: MeasuredExamples, processes: Processes) -> SpeedMeter:
