@@ -140,6 +140,7 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
         "WANDB_ARTIFACT_DIR": f"{SCRATCH}/wandb/artifacts",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, seconds(cluster.grace) - SHUTDOWN_MARGIN_SECONDS)),
         "PHI3K_LOG_FORMAT": cluster.log_format,
+        "PHI3K_IMAGE": cluster.image,
     }
     if cluster.deadline:
         plain["PHI3K_DEADLINE_SECONDS"] = str(seconds(cluster.deadline))

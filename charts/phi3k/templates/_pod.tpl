@@ -132,6 +132,7 @@ requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
   (list "WANDB_ARTIFACT_DIR" "/tmp/wandb/artifacts")
   (list "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" (max 1 (sub $grace 30) | toString))
   (list "PHI3K_LOG_FORMAT" .cluster.log_format)
+  (list "PHI3K_IMAGE" .cluster.image)
 -}}
 {{- with .cluster.deadline -}}
   {{- $pairs = append $pairs (list "PHI3K_DEADLINE_SECONDS" (include "phi3k.seconds" .)) -}}

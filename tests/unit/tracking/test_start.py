@@ -48,3 +48,8 @@ def test_the_commit_says_whether_the_code_was_changed(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == {"commit": git("rev-parse", "HEAD"), "modified": False}
     (tmp_path / "code.py").write_text("2")
     assert git_commit(tmp_path) == {"commit": git("rev-parse", "HEAD"), "modified": True}
+
+
+def test_in_the_image_the_commit_is_the_one_it_was_built_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHI3K_REVISION", "0123abc")
+    assert git_commit(tmp_path) == {"commit": "0123abc", "modified": False}

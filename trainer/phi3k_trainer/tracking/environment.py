@@ -35,7 +35,12 @@ def describe_environment() -> dict[str, Any]:
 
 
 def git_commit(directory: Path) -> dict[str, Any] | None:
-    """Commit of the checkout that `directory` lies in and whether tracked files differ; None outside a checkout."""
+    """Commit of the code and whether tracked files differ from it; None where nothing tells.
+
+    In the trainer image, which has neither git nor a checkout, PHI3K_REVISION says what it was built from.
+    """
+    if revision := os.environ.get("PHI3K_REVISION"):
+        return {"commit": revision, "modified": False}
     if shutil.which("git") is None:
         return None
     commit = _git(directory, "rev-parse", "HEAD")
