@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from phi3k_trainer.errors import DataError, MissingInputError, UsageError
-from phi3k_trainer.evaluation.commands import evaluate_run, predict
+from phi3k_trainer.evaluation.commands import evaluate_base, evaluate_run, predict
 from phi3k_trainer.evaluation.predictions import read_predictions
 from phi3k_trainer.recipe import parse_recipe
 from phi3k_trainer.training.run import RunResult, train
@@ -148,3 +148,8 @@ def test_a_question_with_columns_needs_a_prompt(run: RunResult, pictures: list[P
     with pytest.raises(UsageError, match="--prompt"):
         predict(other.directory.path, pictures[:1])
     assert len(predict(other.directory.path, pictures[:1], prompt="What is it?")) == 1
+
+
+def test_random_weights_have_no_score_before_tuning() -> None:
+    with pytest.raises(UsageError, match="nothing to evaluate"):
+        evaluate_base(parse_recipe(RECIPE))

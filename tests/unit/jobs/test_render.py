@@ -5,12 +5,9 @@ from itertools import product
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from kubeflow.training.api_client import ApiClient
 from kubeflow.training.models import KubeflowOrgV1PyTorchJob
 
-from phi3k_jobs.names import shortened
 from phi3k_jobs.render import objects, to_json, to_yaml
 from phi3k_jobs.trainjob import trainjob
 from phi3k_trainer.errors import RecipeError
@@ -180,17 +177,9 @@ def test_text_that_looks_like_yaml_or_a_template_stays_text() -> None:
     assert parse_recipe(config_map["data"]["recipe.yaml"]).data.prompt == hostile
 
 
-@given(st.text(min_size=1, max_size=200), st.integers(min_value=20, max_value=63))
-def test_any_name_becomes_a_dns_label(name: str, limit: int) -> None:
-    label = shortened(name, limit)
-    assert len(label) <= limit
-    assert label[0].isalpha()
-    assert label.islower()
-    assert label.replace("-", "a").isalnum()
-    assert not label.endswith("-")
-    assert shortened(label, limit) == label
-
-
-@given(st.lists(st.text(min_size=1, max_size=80), min_size=2, max_size=2, unique=True))
-def test_different_names_stay_different(names: list[str]) -> None:
-    assert shortened(names[0]) != shortened(names[1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_longest_name_fits_into_every_label_and_object(kind: str) -> None:
+    rendered = objects(recipe("name=" + "n" * 40), kind=kind)
+    names = [entry["metadata"]["name"] for entry in rendered]
+    labels = [value for entry in rendered for value in entry["metadata"]["labels"].values()]
+    assert max(map(len, names + labels)) <= 63
