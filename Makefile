@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Small models on small machines: a thread a test process, and two test processes, beat anything else.
+# One thread each, since two test processes run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
 .PHONY: help install demo lint types check test test-golden test-faults test-end-to-end test-pictures test-chart bench lock clean
 
