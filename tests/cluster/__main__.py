@@ -1,12 +1,18 @@
-"""`python -m tests.cluster build|up|down [--name NAME]`."""
+"""`python -m tests.cluster build|up|down [--name NAME]`, `python -m tests.cluster test PYTEST-ARGUMENT...`."""
 
 import argparse
+import os
+import secrets
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from . import cluster, sandbox
 from .errors import ClusterError
-from .product import build_product_image
+from .product import build_product_image, load_product_image
+from .stand_in import write_stand_in
 from .tools import HELM, KWOK, build
 
 
@@ -15,9 +21,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.cluster", description="A Kubernetes cluster on this machine."
     )
-    parser.add_argument("verb", choices=["build", "up", "down"], help="build fills the cache only")
+    parser.add_argument("verb", choices=["build", "up", "down", "test"], help="build fills the cache only")
     parser.add_argument("--name", default="dev", help="several can run side by side (default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments, rest = parser.parse_known_args()
+    if rest and arguments.verb != "test":
+        parser.error(f"unknown: {' '.join(rest)}")
     begin = time.monotonic()
     try:
         if arguments.verb == "build" and (reason := cluster.obstacle()):
@@ -31,12 +39,32 @@ def main() -> int:
             running = cluster.up(arguments.name, detached=True)
             print(f"the cluster {arguments.name} is up after {time.monotonic() - begin:.0f} s; use it with")
             print(f"export KUBECONFIG={running.kubeconfig}")
+        elif arguments.verb == "test":
+            return test(rest)
         else:
             sandbox.destroy(arguments.name)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def test(arguments: list[str]) -> int:
+    """Run pytest, whose processes all use one cluster that lives as long as this process; return pytest's code."""
+    command = [sys.executable, "-m", "pytest", *arguments]
+    if cluster.obstacle():
+        return subprocess.run(command, check=False).returncode
+    running = cluster.up(f"test-{secrets.token_hex(3)}", detached=False)
+    assert running.sandbox is not None
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            running.load_image(write_stand_in(Path(directory) / "stand-in.tar"))
+        build_product_image()
+        load_product_image(running.sandbox)
+        environment = {**os.environ, cluster.SHARED_VARIABLE: running.sandbox.name}
+        return subprocess.run(command, env=environment, check=False).returncode
+    finally:
+        running.sandbox.destroy()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from .sandbox import Sandbox
 from .tools import COREDNS, ETCD, KUBERNETES, build, cache_directory
 
 NODE = "node-0"
+# Names the running cluster, with all images, that the processes of a parallel test run share.
+SHARED_VARIABLE = "PHI3K_TEST_CLUSTER"
 APPLY = ("apply", "--server-side", "--force-conflicts")
 PROBES = Path(__file__).with_name("manifests") / "probes.yaml"
 
@@ -108,6 +110,13 @@ def up(name: str, *, detached: bool, operators: Sequence[Operator] = OPERATORS) 
         box.destroy()
         error.add_note(f"the logs are in {logs}")
         raise
+
+
+def shared(name: str) -> Cluster:
+    """The running cluster `name` of this machine."""
+    box = sandbox.load(name)
+    assert box is not None, f"there is no cluster {name}"
+    return Cluster(box.directory / "kubeconfig", build(KUBERNETES) / "kubectl", box)
 
 
 def existing(kubeconfig: Path) -> Cluster:

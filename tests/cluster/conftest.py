@@ -9,14 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from .cluster import NODE, Cluster, existing, obstacle, up
+from .cluster import NODE, SHARED_VARIABLE, Cluster, existing, obstacle, shared, up
 from .product import PRODUCT_IMAGE, build_product_image, load_product_image
 from .stand_in import IMAGE_VARIABLE, write_stand_in
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests in one process, for the module's fixtures, but those that change the node together."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A cluster with all operators. Without root on Linux there is none, which only CI calls a failure."""
+    if SHARED_VARIABLE in os.environ:
+        yield shared(os.environ[SHARED_VARIABLE])
+        return
     kubeconfig = os.environ.get("PHI3K_TEST_KUBECONFIG")
     if kubeconfig:
         yield existing(Path(kubeconfig))
@@ -33,6 +44,8 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def stand_in(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The image that stands in for the trainer's, known to the node."""
+    if SHARED_VARIABLE in os.environ:
+        return
     if cluster.sandbox is not None:
         cluster.load_image(write_stand_in(tmp_path_factory.mktemp("images") / "stand-in.tar"))
     elif IMAGE_VARIABLE not in os.environ:
@@ -71,8 +84,9 @@ def product_image(cluster: Cluster) -> str:
         if "PHI3K_TEST_IMAGE" not in os.environ:
             pytest.skip("PHI3K_TEST_IMAGE must name an image that the cluster can pull")
         return os.environ["PHI3K_TEST_IMAGE"]
-    build_product_image()
-    load_product_image(cluster.sandbox)
+    if SHARED_VARIABLE not in os.environ:
+        build_product_image()
+        load_product_image(cluster.sandbox)
     return PRODUCT_IMAGE
 
 

@@ -5,6 +5,8 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,17 +45,25 @@ def traces() -> dict[str, set[str]]:
     }
 
 
-def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing(cluster: Cluster) -> None:
-    before = traces()
-    second = up(f"test-{secrets.token_hex(3)}", detached=False, operators=())
-    assert second.sandbox is not None
+@contextmanager
+def bare_cluster() -> Iterator[Cluster]:
+    """A cluster without operators, for the block."""
+    running = up(f"test-{secrets.token_hex(3)}", detached=False, operators=())
+    assert running.sandbox is not None
     try:
-        second.kubectl("create", "namespace", "only-here")
-        assert cluster.try_kubectl("get", "namespace", "only-here").returncode != 0
-        during = traces()
+        yield running
     finally:
-        second.sandbox.destroy()
-    after = traces()
+        running.sandbox.destroy()
+
+
+def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing() -> None:
+    with bare_cluster() as first:
+        before = traces()
+        with bare_cluster() as second:
+            second.kubectl("create", "namespace", "only-here")
+            assert first.try_kubectl("get", "namespace", "only-here").returncode != 0
+            during = traces()
+        after = traces()
     assert {kind: after[kind] - before[kind] for kind in after} == {kind: set() for kind in after}
     seen = {kind for kind in during if during[kind] - before[kind]}
     assert seen == {"links", "routes", "control groups", "namespaces", "directories"}

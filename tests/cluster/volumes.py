@@ -4,7 +4,7 @@ from pathlib import Path
 
 STORAGE_CLASS = "phi3k-test"
 # A released volume isn't used again, so there must be as many as the tests make claims.
-COUNT = 48
+COUNT = 120
 
 
 def storage(directory: Path) -> dict[str, object]:
@@ -22,7 +22,7 @@ def storage(directory: Path) -> dict[str, object]:
         "provisioner": "kubernetes.io/no-provisioner",
         "volumeBindingMode": "Immediate",
     }
-    volumes = [volume(directory, f"volume-{number:02}") for number in range(COUNT)]
+    volumes = [volume(directory, f"volume-{number:03}") for number in range(COUNT)]
     return {"apiVersion": "v1", "kind": "List", "items": [storage_class, *volumes]}
 
 
