@@ -33,11 +33,12 @@ demo: install ## train a tiny Phi-3-V on a sample catalogue, then adapt it with 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint --failure-threshold style Dockerfile
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-check: lint types ## ruff, strict typing and the unit tests, in under three minutes
+check: lint types ## ruff, hadolint, strict typing and the unit tests, in under three minutes
 	$(PYTEST) -n 2 tests/unit
 
 test: check test-golden test-faults test-end-to-end test-pictures test-chart test-cluster ## every test, with all it needs installed first
