@@ -82,8 +82,8 @@ def kubelet(binaries: Path, sandbox: Sandbox, authority: Authority, kubeconfig: 
         "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-        # Tests wait for what these delay.
-        "syncFrequency": "10s",
+        # Tests wait for what these delay, first of all for certificates to reach the operators.
+        "syncFrequency": "2s",
         "nodeStatusUpdateFrequency": "5s",
     }
     file = sandbox.directory / "kubelet.json"
