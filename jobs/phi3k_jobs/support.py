@@ -1,5 +1,7 @@
 """The objects around a job: the recipe, claims, the account, who may talk to whom. Pure functions of the recipe."""
 
+import re
+
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import labels, selector
 from phi3k_jobs.shape import num_nodes
@@ -7,6 +9,8 @@ from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256
 from phi3k_trainer.recipe.cluster import ClaimSection
 
 RENDEZVOUS_PORT = 23456
+WEB_PORTS = (443, 80)
+_ADDRESS_WITH_PORT = re.compile("https?://[^/]*:([0-9]{1,5})(/.*)?")
 
 
 def config_map_name(recipe: Recipe) -> str:
@@ -59,7 +63,7 @@ def service_account(recipe: Recipe) -> Manifest:
 
 
 def network_policy(recipe: Recipe) -> Manifest:
-    """Return the policy: no one but the peers comes in; out go DNS, HTTPS (W&B, the hub) and the peers."""
+    """Return the policy: no one but the peers comes in; out go DNS, the web (W&B, the hub) and the peers."""
     peers = [{"podSelector": {"matchLabels": selector(recipe)}}]
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -72,10 +76,17 @@ def network_policy(recipe: Recipe) -> Manifest:
             "egress": [
                 {"to": peers},
                 {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
-                {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 80}]},
+                {"ports": [{"protocol": "TCP", "port": port} for port in web_ports(recipe)]},
             ],
         },
     }
+
+
+def web_ports(recipe: Recipe) -> list[int]:
+    """Return the web's TCP ports and those of the addresses the recipe names: a W&B server, a mirror, a proxy."""
+    environment = [address for _, address in sorted(recipe.cluster.env.items())]
+    found = map(_ADDRESS_WITH_PORT.fullmatch, [recipe.tracking.wandb.base_url or "", *environment])
+    return list(dict.fromkeys([*WEB_PORTS, *(int(match[1]) for match in found if match)]))
 
 
 def headless_service(recipe: Recipe) -> Manifest:

@@ -12,6 +12,7 @@ from phi3k.main import main
 from phi3k_jobs.helm_values import helm_values
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.render import Kind, objects
+from phi3k_jobs.support import web_ports
 from phi3k_jobs.trainjob import Overrides
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
@@ -98,6 +99,22 @@ def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None
 @pytest.mark.parametrize("kind", ["pytorchjob", "job"])
 def test_a_priority_class_is_on_the_pods(helm: Helm, kind: str) -> None:
     assert_equal_objects(helm, parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}", "cluster.priority_class=a"]))
+
+
+def test_the_addresses_that_the_recipe_names_can_be_reached(helm: Helm) -> None:
+    addresses = {
+        "HTTPS_PROXY": "http://proxy.example:3128",
+        "HF_ENDPOINT": "https://[::1]:8443/hub",
+        "SAME": "http://other.example:8080",
+        "PLAIN": "https://[2001:db8::1]/",
+        "USER": "http://user:123@example",
+        "NOTE": "see http://example:99 or",
+    }
+    server = "tracking.wandb.base_url=http://wandb.team-a.svc:8080"
+    recipe = parse_recipe(EVERYTHING, overrides=[server, "cluster.network_policy=true"])
+    recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"env": addresses})})
+    assert web_ports(recipe) == [443, 80, 8080, 8443, 3128]
+    assert_equal_objects(helm, recipe)
 
 
 @pytest.mark.parametrize("overrides", get_args(Overrides))

@@ -40,6 +40,22 @@ phi3k/run: {{ .name }}
 app.kubernetes.io/component: trainer
 {{- end -}}
 
+{{/* The web's ports and those of the addresses the recipe names (a W&B server, a mirror, a proxy), as JSON. */}}
+{{- define "phi3k.web-ports" -}}
+{{- $form := "^https?://[^/]*:([0-9]{1,5})(/.*)?$" -}}
+{{- $ports := list 443 80 -}}
+{{- $addresses := list .wandbAddress -}}
+{{- range $_, $value := .cluster.env -}}
+  {{- $addresses = append $addresses $value -}}
+{{- end -}}
+{{- range $addresses -}}
+  {{- if regexMatch $form . -}}
+    {{- $ports = append $ports (regexReplaceAll $form . "${1}" | atoi) -}}
+  {{- end -}}
+{{- end -}}
+{{- uniq $ports | toJson -}}
+{{- end -}}
+
 {{/* The spec of a claim. Input: cluster.cache or cluster.runs. */}}
 {{- define "phi3k.claim-spec" -}}
 accessModes: {{ toJson .access_modes }}

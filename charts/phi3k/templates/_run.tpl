@@ -1,7 +1,7 @@
 {{/*
 The run, as JSON: what every template is made from.
   name, kind, cluster (the section in force), nodes, gpus and processes of a replica, recipe (text), digest, configMap,
-  arguments, wandbRunId, labels, chart, pins (whether the recipe names its namespace).
+  arguments, wandbRunId, wandbAddress, labels, chart, pins (whether the recipe names its namespace).
 In force are phi3k's defaults, over them the recipe's section `cluster`, over that the values given.
 */}}
 {{- define "phi3k.run" -}}
@@ -40,6 +40,7 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
   "configMap" (printf "%s-recipe-%s" $name (trunc 10 $digest))
   "arguments" (include "phi3k.arguments" (dict "name" $name "recipe" $recipe "stated" $stated "cluster" $cluster) | fromJsonArray)
   "wandbRunId" .Values.wandb_run_id
+  "wandbAddress" (dig "wandb" "base_url" "" ($recipe.tracking | default dict) | default "" | toString)
   "version" .Chart.AppVersion
   "chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_")
   | toJson -}}
@@ -54,10 +55,13 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
 {{- if ne (toString $recipe.apiVersion) "phi3k/v1" -}}
   {{- fail "the recipe should begin with `apiVersion: phi3k/v1`: is it a recipe? `phi3k recipe check` says what is wrong" -}}
 {{- end -}}
-{{- if not (or (kindIs "map" $recipe.cluster) (kindIs "invalid" $recipe.cluster)) -}}
-  {{- fail "the recipe's cluster should be a section. `phi3k recipe check` says what is wrong" -}}
+{{- range $section := list "cluster" "tracking" -}}
+  {{- $found := index $recipe $section -}}
+  {{- if not (or (kindIs "map" $found) (kindIs "invalid" $found)) -}}
+    {{- fail (printf "the recipe's %s should be a section. `phi3k recipe check` says what is wrong" $section) -}}
+  {{- end -}}
 {{- end -}}
-{{- pick $recipe "name" "cluster" | toJson -}}
+{{- pick $recipe "name" "cluster" "tracking" | toJson -}}
 {{- end -}}
 
 {{/* The kind of job; `auto` is the best that the cluster has. Input: root, cluster.kind. */}}

@@ -168,6 +168,23 @@ def test_a_queue_is_kueues_label_on_the_job() -> None:
         assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "tracking.wandb.base_url=http://wandb.team-a.svc:8080",
+        "cluster.env={WANDB_BASE_URL: 'http://wandb.team-a.svc:8080/'}",
+        "cluster.env={HTTPS_PROXY: 'http://user:word@proxy.example:8080'}",
+    ],
+)
+def test_the_network_policy_lets_out_to_the_servers_the_recipe_names(override: str) -> None:
+    def ports(*overrides: str) -> list[int]:
+        (policy,) = (entry for entry in objects(recipe(*overrides)) if entry["kind"] == "NetworkPolicy")
+        return [entry["port"] for rule in policy["spec"]["egress"] for entry in rule.get("ports", [])]
+
+    assert ports() == [53, 53, 443, 80]
+    assert ports(override) == [53, 53, 443, 80, 8080]
+
+
 def test_text_that_looks_like_yaml_or_a_template_stays_text() -> None:
     hostile = "{{ .Values.secret }}\n---\nkind: ClusterRoleBinding\n$(id) `id` '\""
     wanted = recipe(f"data.prompt={json.dumps(hostile)}")
