@@ -91,6 +91,12 @@ def _print(planned: "Plan") -> None:
         f"{sample.views} views), {planned.flops_per_sample / 1e12:.3g} TFLOP; "
         f"about {planned.samples_per_step:.0f} samples a step."
     )
+    checkpoint = planned.checkpoint
+    typer.echo(
+        f"A checkpoint: {_gib(checkpoint.size_bytes)} GiB, at most {checkpoint.kept} on disk at once "
+        f"({_gib(checkpoint.kept * checkpoint.size_bytes)} GiB). Saving every {duration(checkpoint.every_seconds)} "
+        "wastes least at 1 GB/s and a failure a day."
+    )
     _print_gpus("On one GPU", planned.one_gpu, planned)
     if planned.gpus > 1:
         _print_gpus(f"On {planned.gpus} GPUs, as the recipe asks", planned.layout, planned)

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from phi3k_trainer.planning.checkpoint_interval import best_interval
 from phi3k_trainer.planning.flops import Sample, hardware_flops, step_flops
 from phi3k_trainer.planning.gpus import GPUS, Gpu
 from phi3k_trainer.planning.layout import SQUARE, TEXT_TOKENS, choose_layout, expected_sample
-from phi3k_trainer.planning.memory import Memory
+from phi3k_trainer.planning.memory import TRAINED_BYTES, Memory
 from phi3k_trainer.planning.model_shape import ModelShape
 from phi3k_trainer.planning.parameters import Parts, parameters, trainable_parameters
 from phi3k_trainer.recipe import Recipe
@@ -21,6 +22,23 @@ TOO_LARGE = "too large"
 
 KNOWN_ROWS = {"DBQ/Burberry.Product.prices.United.States": 3040}
 """Rows of data sets that the ready recipes name."""
+
+SAVED_BYTES_PER_SECOND = 1e9
+SECONDS_BETWEEN_FAILURES = 24 * 3600.0
+"""Suppositions behind `CheckpointPlan.every_seconds`: a shared file system's writes, and one failure or preemption a
+day."""
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """What saving takes."""
+
+    size_bytes: int
+    """Trained weights and AdamW's two moments."""
+    kept: int
+    """Checkpoints on disk at once: the newest, the best, and the one being written."""
+    every_seconds: float
+    """Time between two saves that wastes least, under the suppositions above."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ class Plan:
     rows: int | None
     """Rows of an epoch; None where it is unknown without the data."""
     samples_per_step: float
+    checkpoint: CheckpointPlan
     gpus: int
     one_gpu: tuple[GpuPlan, ...]
     layout: tuple[GpuPlan, ...]
@@ -89,16 +108,18 @@ def plan(
     sample = expected_sample(recipe, shape, text_tokens, picture)
     epoch_rows = rows if rows is not None else training_rows(recipe)
     count = max(1, recipe.cluster.gpus)
+    trainable = trainable_parameters(shape, recipe.tuning)
     return Plan(
         recipe=recipe.name,
         base=recipe.model.base,
         method=recipe.tuning.method,
         parameters=parameters(shape),
-        trainable=trainable_parameters(shape, recipe.tuning),
+        trainable=trainable,
         sample=sample,
         flops_per_sample=step_flops(shape, recipe.tuning, sample),
         rows=epoch_rows,
         samples_per_step=max(1.0, recipe.training.tokens_per_step / sample.tokens),
+        checkpoint=_checkpoint(recipe, trainable.total),
         gpus=count,
         one_gpu=tuple(_on_gpu(recipe, shape, sample, gpu, 1, epoch_rows) for gpu in gpus),
         layout=tuple(_on_gpu(recipe, shape, sample, gpu, count, epoch_rows) for gpu in gpus),
@@ -111,6 +132,12 @@ def training_rows(recipe: Recipe) -> int | None:
     known = data.sample.rows if data.source == "sample" else KNOWN_ROWS.get(data.path or "")
     counts = [count for count in (known, data.max_rows) if count is not None]
     return round(min(counts) * (1 - data.eval_fraction)) if counts else None
+
+
+def _checkpoint(recipe: Recipe, trained_weights: int) -> CheckpointPlan:
+    size = 3 * TRAINED_BYTES * trained_weights
+    every = best_interval(size / SAVED_BYTES_PER_SECOND, SECONDS_BETWEEN_FAILURES)
+    return CheckpointPlan(size_bytes=size, kept=recipe.checkpoint.keep + 2, every_seconds=every)
 
 
 def _on_gpu(recipe: Recipe, shape: ModelShape, sample: Sample, gpu: Gpu, count: int, rows: int | None) -> GpuPlan:
