@@ -21,6 +21,7 @@ from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.directory import RunDirectory
 from phi3k_trainer.training.guard import count_step, reason_to_skip
+from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.loader import StepLoader
 from phi3k_trainer.training.optimization import Precision, add_gradients, clip_gradients, evaluating
 from phi3k_trainer.training.parallel import Processes, gradients_add_up_in_fixed_order
@@ -55,6 +56,7 @@ class Loop:
     speed: SpeedMeter
     directory: RunDirectory
     generator: Generator
+    health: Health
     _told_to_stop: bool = field(default=False, init=False)
     """What the processes have agreed on."""
 
@@ -66,6 +68,7 @@ class Loop:
             StorageError: the last state could not be saved.
             TrainingError: the loss is not finite and the recipe or ten such steps in a row say stop.
         """
+        self.health.begin_training(self.state.step, len(self.plan))
         with self._loader() as loader:
             gradients_add_up_in_fixed_order(self.loss, collate([]), self.processes)
             while True:
@@ -161,6 +164,13 @@ class Loop:
         state.tokens += num_tokens
         state.seconds += seconds
         self.speed.add(num_tokens=num_tokens, num_samples=len(samples), seconds=seconds, wait_seconds=wait_seconds)
+        self.health.step(
+            state.step,
+            samples=state.samples,
+            tokens=state.tokens,
+            loss=loss,
+            tokens_per_second=num_tokens / seconds,
+        )
         if state.step % self.recipe.tracking.every_steps and state.step < len(self.plan):
             return
         rates = {group["part"]: group["lr"] for group in self.optimizer.param_groups}
@@ -187,7 +197,7 @@ class Loop:
     def _evaluate(self) -> None:
         """Measure the loss on the held-out rows and fill the table of fixed samples; undone if told to stop."""
         state = self.state
-        with evaluating(self.model):
+        with self.health.meanwhile("evaluating"), evaluating(self.model):
             loss = self._evaluation_loss()
             if loss is None:
                 return
@@ -235,6 +245,7 @@ class Loop:
             for batch in loader.next_step():
                 with self.precision.context(self.processes.device):
                     total += self.model.token_loss(**batch.model_inputs(self.processes.device, self.precision.dtype))[0]
+                self.health.beat()
                 self._told_to_stop = self.processes.sum([self.stop_request.requested])[0] > 0
                 if self._told_to_stop:
                     return None
@@ -243,7 +254,8 @@ class Loop:
     def _save(self, *, must_succeed: bool = False) -> None:
         """Save; a failure is told and training goes on, unless nothing would come after it."""
         try:
-            self.keeper.save(self.model, self.optimizer, self.state, self.tracker)
+            with self.health.meanwhile("saving"):
+                self.keeper.save(self.model, self.optimizer, self.state, self.tracker)
         except StorageError as error:
             if must_succeed:
                 raise

@@ -17,6 +17,7 @@ from phi3k_trainer.planning.model_shape import TINY
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.training.directory import RunDirectory
+from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.parallel import Processes
 
 
@@ -35,16 +36,20 @@ class Preparation:
     """The held-out rows that the recipe uses; possibly none."""
 
 
-def prepare_run(recipe: Recipe, directory: RunDirectory, processes: Processes, screen: Console) -> Preparation:
+def prepare_run(
+    recipe: Recipe, directory: RunDirectory, processes: Processes, screen: Console, health: Health
+) -> Preparation:
     """Read data and model for a run; the first process does what takes long, the others find it done.
 
     Raises:
         DataError: the data can't be used, or processes see different data.
         MissingInputError, UnavailableError: data or model are not there.
     """
+    health.enter("preparing" if processes.is_first else "waiting")
     with processes.first_goes_first(), screen.status("reading the data") as status:
 
         def show(progress: Progress) -> None:
+            health.beat()
             failed = f", {progress.failed} failed" if progress.failed else ""
             status.update(f"{progress.stage}: {progress.done}/{progress.total or '?'}{failed}")
 

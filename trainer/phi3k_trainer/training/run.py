@@ -1,5 +1,6 @@
 """From a recipe to a trained model: the one path of `phi3k train`, alone or under torchrun."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_asi
 from phi3k_trainer.training.devices import model_shape, speed_meter, training_layout
 from phi3k_trainer.training.directory import RunDirectory, run_directory
 from phi3k_trainer.training.groups import parameter_groups
+from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.loop import Loop
 from phi3k_trainer.training.optimization import Precision, adamw
 from phi3k_trainer.training.parallel import Processes, TokenLoss, joined_processes, replicate, shard
@@ -64,11 +66,13 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         if processes.is_first:
             directory.claim(recipe, resume=resume)
             clean_up(directory.checkpoints)
-        preparation = prepare_run(recipe, directory, processes, screen)
+        health = Health.of_this_process(os.environ)
+        preparation = prepare_run(recipe, directory, processes, screen, health)
+        health.enter("building")
         checkpoint = processes.from_first(_checkpoint_to_resume(directory, screen) if processes.is_first else None)
         state = read_state(checkpoint) if checkpoint else TrainingState()
         state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
-        loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint)
+        loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint, health)
         if processes.is_first:
             directory.forget_results_after(state.step)
             loop.tracker = start_tracking(
@@ -81,7 +85,9 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
             )
         with _told_how_it_ends(loop.tracker), stop_request.deferred():
             loop.run()
+            health.enter("evaluating")
             evaluation = _evaluate(loop, preparation)
+            health.enter("finishing")
         report = directory.path / "report.html"
         if processes.is_first:
             write_report(directory.path)
@@ -138,6 +144,7 @@ def _build_loop(
     stop_request: StopRequest,
     state: TrainingState,
     checkpoint: Path | None,
+    health: Health,
 ) -> Loop:
     """Put model, optimiser and data together, as they were at `checkpoint` if there is one."""
     training, dtype = recipe.training, torch_dtype(recipe)
@@ -170,7 +177,7 @@ def _build_loop(
         batch_size=recipe.evaluation.batch_size,
         processes=processes,
         precision=lambda: precision.context(processes.device),
-        should_stop=lambda: stop_request.requested,
+        should_stop=lambda: _is_told_to_stop(stop_request, health),
     )
     return Loop(
         recipe=recipe,
@@ -192,7 +199,14 @@ def _build_loop(
         speed=speed_meter(recipe, shape, preparation.train, processes),
         directory=directory,
         generator=generator,
+        health=health,
     )
+
+
+def _is_told_to_stop(stop_request: StopRequest, health: Health) -> bool:
+    """Whether it is; it is asked before every batch of answers, so asking is a sign of life too."""
+    health.beat()
+    return stop_request.requested
 
 
 @contextmanager
