@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from phi3k_trainer.errors import OutputError
+from phi3k_trainer.errors import OutputError, StorageError
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.training.directory import RunDirectory, different_fields
 from tests.unit.training.conftest import recipe_with
@@ -19,6 +19,24 @@ def claimed(tmp_path: Path, *, with_checkpoint: bool) -> tuple[RunDirectory, Rec
 def test_the_recipe_in_force_is_stored(tmp_path: Path) -> None:
     directory, recipe = claimed(tmp_path, with_checkpoint=False)
     assert load_recipe(directory.recipe) == recipe
+
+
+def test_a_directory_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    with (
+        directory.held(),
+        pytest.raises(OutputError, match="another process is training in"),
+        directory.held(patience_seconds=0),
+    ):
+        pass
+    with directory.held(patience_seconds=0):
+        pass
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"checkpoint\.directory"), RunDirectory(tmp_path / "file" / "run").held():
+        pass
 
 
 def test_a_run_with_checkpoints_is_not_started_over(tmp_path: Path) -> None:

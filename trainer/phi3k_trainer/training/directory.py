@@ -1,13 +1,17 @@
 """The directory of a run: what lies where, and to which recipe it belongs."""
 
+import errno
+import fcntl
 import shutil
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from phi3k_trainer.data.store import write_atomically
-from phi3k_trainer.errors import OutputError
+from phi3k_trainer.errors import OutputError, StorageError
 from phi3k_trainer.evaluation.evaluate import Evaluation
 from phi3k_trainer.recipe import Recipe, dump_recipe, load_recipe
 from phi3k_trainer.training.checkpoint import list_checkpoints
@@ -27,6 +31,9 @@ FREE_FIELDS = (
     "data.fetch",
     "data.error_budget",
 )
+
+# One that was told to stop, or whose node was lost, may hold the directory for a moment after its successor began.
+PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,33 @@ class RunDirectory:
             if int(path.stem.removeprefix("step-")) > step:
                 path.unlink()
 
+    @contextmanager
+    def held(self, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+        """Keep other runs out of this directory for the length of the block; a process that dies lets go.
+
+        On a file system that has no locks nobody is kept out.
+
+        Raises:
+            OutputError: another process still holds it after `patience_seconds`.
+            StorageError: it can't be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / "lock").open("a")
+        except OSError as error:
+            raise StorageError(
+                f"Can't write in {self.path}: {error.strerror}. Check checkpoint.directory and its permissions."
+            ) from error
+        with lock as file:
+            deadline = time.monotonic() + patience_seconds
+            while not _locked(file.fileno()):
+                if time.monotonic() > deadline:
+                    raise OutputError(
+                        f"another process is training in {self.path}. Wait for it or stop it, or choose another name."
+                    )
+                time.sleep(0.2)
+            yield
+
     def claim(self, recipe: Recipe, *, resume: bool) -> None:
         """Make this the directory of a run of `recipe`, and store the recipe in it.
 
@@ -109,9 +143,21 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
 
+def _locked(descriptor: int) -> bool:
+    """Whether the lock was to be had, or there are no locks here."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+    return True
+
+
 def run_directory(recipe: Recipe) -> RunDirectory:
     """The directory of the run of `recipe`."""
-    return RunDirectory(Path(recipe.checkpoint.directory).expanduser() / recipe.name)
+    return RunDirectory(recipe.run_path)
 
 
 def different_fields(one: Recipe, other: Recipe) -> list[str]:
