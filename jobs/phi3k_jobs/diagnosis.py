@@ -51,7 +51,13 @@ def diagnose(facts: Facts) -> Diagnosis:
 
 def _finished(facts: Facts) -> Diagnosis:
     if facts.run.state == "Succeeded":
-        return Diagnosis("Succeeded", "the run has finished", "`phi3k logs` shows how it went", exit_code=0)
+        return Diagnosis(
+            "Succeeded",
+            "the run has finished",
+            "`phi3k logs` shows how it went",
+            exit_code=0,
+            checkpoint=_last_checkpoint(facts.pods),
+        )
     deadline = _condition_message(facts, "Failed")
     if "DeadlineExceeded" in deadline or "longer than specified deadline" in deadline:
         return Diagnosis(
@@ -166,8 +172,10 @@ _WAITING_RULES: tuple[Callable[[Facts], Diagnosis | None], ...] = (
 
 def _running(facts: Facts) -> Diagnosis:
     running = sum(map(_is_running, facts.pods))
-    if facts.pods and running == len(facts.pods):
-        return Diagnosis("Running", f"all {running} pods run", f"`phi3k logs -f {facts.run.name}` follows them")
+    finished = sum(pod["status"]["phase"] == "Succeeded" for pod in facts.pods)
+    if facts.pods and running + finished == len(facts.pods):
+        cause = f"{finished} of {len(facts.pods)} pods have finished" if finished else f"all {running} pods run"
+        return Diagnosis("Running", cause, f"`phi3k logs -f {facts.run.name}` follows them")
     for pod in facts.pods:
         ended = _terminated(pod)
         if ended is not None and ended["exitCode"] != 0:
@@ -216,6 +224,12 @@ def _from_exit(pod: Manifest, ended: Manifest, *, state: str) -> Diagnosis:
         return Diagnosis(state, f"{name} was killed by signal {code - 128}", goes_on, code)
     last = re.sub(r"\s+", " ", message)[-300:] or reason
     return Diagnosis(state, f"{name} ended with {code}: {last}", "`phi3k logs --previous` shows its last words", code)
+
+
+def _last_checkpoint(pods: Sequence[Manifest]) -> str | None:
+    """Return the checkpoint that a pod's termination message names, None where no pod is left or says so."""
+    messages = (str((_terminated(pod) or {}).get("message", "")) for pod in pods)
+    return next((told["checkpoint"] for told in map(_told, messages) if "checkpoint" in told), None)
 
 
 def _told(message: str) -> Manifest:

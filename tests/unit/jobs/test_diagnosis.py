@@ -1,5 +1,6 @@
 """One sentence from the facts, for causes that a healthy test cluster does not show."""
 
+import json
 from typing import Any
 
 import pytest
@@ -64,3 +65,17 @@ def test_of_each_rank_the_newest_pod_counts() -> None:
 def test_a_message_that_is_no_json_is_told_as_it_is() -> None:
     failed = pod("demo-0", "Failed", containerStatuses=ended(1, reason="Error", message="Traceback\n  boom"))
     assert "Traceback boom" in diagnose(Facts(run("Failed"), [failed])).cause
+
+
+def test_a_run_that_succeeded_names_its_last_checkpoint() -> None:
+    told = json.dumps({"exit_code": 0, "message": "done", "step": 3, "checkpoint": "/runs/demo/checkpoints/step-3"})
+    done = pod("demo-0", "Succeeded", containerStatuses=ended(0, reason="Completed", message=told))
+    assert diagnose(Facts(run("Succeeded"), [done])).checkpoint == "/runs/demo/checkpoints/step-3"
+    assert diagnose(Facts(run("Succeeded"))).checkpoint is None
+
+
+def test_pods_that_have_finished_before_the_job_says_so_are_not_being_started() -> None:
+    done, other = pod("demo-0", "Succeeded"), pod("demo-1", "Running", rank=1)
+    for pods, cause in (([done, other], "1 of 2 pods have finished"), ([done], "1 of 1 pods have finished")):
+        found = diagnose(Facts(run("Running"), pods))
+        assert (found.state, found.cause) == ("Running", cause)
