@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from phi3k_trainer.errors import DataError, OutputError, RecipeError, TrainingError
 from phi3k_trainer.planning import plan, shape_of
 from phi3k_trainer.recipe import load_recipe
+from phi3k_trainer.training.directory import RunDirectory
 from phi3k_trainer.training.trained import load_trained
 from tests import small_runs
 
@@ -56,6 +58,16 @@ def test_the_best_and_the_newest_checkpoints_are_kept(finished: Path) -> None:
     kept = [int(path.name.removeprefix("step-")) for path in small_runs.checkpoints(finished)]
     assert best in kept
     assert len(set(kept) - {best}) <= 2
+
+
+def test_a_run_waits_while_another_process_holds_its_directory(recipe: Path) -> None:
+    directory = RunDirectory(recipe.parent / "runs" / "shared")
+    with directory.held():
+        processes = small_runs.start(recipe, "name=shared", "training.max_steps=1")
+        time.sleep(3)
+        assert not directory.recipe.exists()
+    assert small_runs.wait(processes) == [0]
+    assert directory.recipe.exists()
 
 
 def test_a_checkpoint_is_as_large_as_planned(recipe: Path, finished: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +60,13 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         Phi3kError: with the message and the exit code for the user.
     """
     stop_request = StopRequest()
-    with stop_request.listening(), joined_processes() as processes:
+    directory = run_directory(recipe)
+    with (
+        stop_request.listening(),
+        joined_processes() as processes,
+        directory.held() if processes.is_first else nullcontext(),
+    ):
         screen = (console or Console()) if processes.is_first else Console(quiet=True)
-        directory = run_directory(recipe)
         if processes.is_first:
             directory.claim(recipe, resume=resume)
             clean_up(directory.checkpoints)
