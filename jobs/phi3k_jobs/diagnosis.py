@@ -13,6 +13,15 @@ DEADLINE = 75
 KILLED = 137
 # The runtime could not start the program: the image lacks it, or it may not be run.
 START_REASONS = ("StartError", "ContainerCannotRun", "RunContainerError")
+CREATION_REASONS = {
+    "CreateContainerConfigError": "create what is missing",
+    "CreateContainerError": "the node tries again; if it stays so, look at the node",
+}
+START_FAILURES = {
+    "FailedMount": ("a volume can't be mounted", "look at the claims"),
+    "FailedAttachVolume": ("a volume can't be mounted", "look at the claims"),
+    "FailedCreatePodSandBox": ("the node can't make the pod", "look at the node, or keep the run from it"),
+}
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
@@ -25,6 +34,8 @@ class Facts:
     events: Sequence[Manifest] = ()
     claims: Sequence[Manifest] = ()
     workloads: Sequence[Manifest] = ()
+    workers: Manifest | None = None
+    """The Job that a TrainJob has made, where the run has ended."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +69,9 @@ def _finished(facts: Facts) -> Diagnosis:
             exit_code=0,
             checkpoint=_last_checkpoint(facts.pods),
         )
-    deadline = _condition_message(facts, "Failed")
-    if "DeadlineExceeded" in deadline or "longer than specified deadline" in deadline:
+    failure = _condition_message(facts.run.job, "Failed")
+    workers = _condition_message(facts.workers or {}, "Failed")
+    if "DeadlineExceeded" in failure + workers or "longer than specified deadline" in failure:
         return Diagnosis(
             "Failed",
             "the deadline has passed",
@@ -71,7 +83,7 @@ def _finished(facts: Facts) -> Diagnosis:
         if ended is not None and ended["exitCode"] != 0:
             return _from_exit(pod, ended, state="Failed")
     return Diagnosis(
-        "Failed", deadline or "the job failed and its pods are gone", "`phi3k logs --previous` may tell more"
+        "Failed", failure or "the job failed and its pods are gone", "`phi3k logs --previous` may tell more"
     )
 
 
@@ -143,19 +155,22 @@ def _container_waiting(facts: Facts) -> Diagnosis | None:
                 f"the image {status['image']} can't be pulled: {message or reason}",
                 "mend cluster.image, or name its registry's secret in cluster.image_pull_secrets",
             )
-        if reason == "CreateContainerConfigError":
-            return Diagnosis("Pending", f"the container can't be made: {message}", "create what is missing")
+        if reason in CREATION_REASONS:
+            return Diagnosis("Pending", f"the container can't be made: {message}", CREATION_REASONS[reason])
         if reason == "CrashLoopBackOff" and (ended := _terminated(pod)):
             return _from_exit(pod, ended, state="Restarting")
     return None
 
 
-def _mounting(facts: Facts) -> Diagnosis | None:
+def _starting(facts: Facts) -> Diagnosis | None:
     if any(map(_is_running, facts.pods)):
         return None
-    for event in facts.events:
-        if event.get("reason") in ("FailedMount", "FailedAttachVolume"):
-            return Diagnosis("Pending", f"a volume can't be mounted: {event['message']}", "look at the claims")
+    # Of each object the newest event: what failed once may have worked since.
+    newest = {event.get("involvedObject", {}).get("name"): event for event in facts.events}
+    for event in newest.values():
+        if event.get("reason") in START_FAILURES:
+            what, action = START_FAILURES[event["reason"]]
+            return Diagnosis("Pending", f"{what}: {event['message']}", action)
     return None
 
 
@@ -166,7 +181,7 @@ _WAITING_RULES: tuple[Callable[[Facts], Diagnosis | None], ...] = (
     _admission,
     _claim,
     _unschedulable,
-    _mounting,
+    _starting,
 )
 
 
@@ -251,8 +266,8 @@ def _disruption(pod: Manifest) -> str:
     return ""
 
 
-def _condition_message(facts: Facts, wanted: str) -> str:
-    for condition in facts.run.job.get("status", {}).get("conditions", []):
+def _condition_message(job: Manifest, wanted: str) -> str:
+    for condition in job.get("status", {}).get("conditions", []):
         if condition["type"] == wanted and condition["status"] == "True":
             return f"{condition.get('reason', '')}: {condition.get('message', '')}"
     return ""

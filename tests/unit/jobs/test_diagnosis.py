@@ -79,3 +79,11 @@ def test_pods_that_have_finished_before_the_job_says_so_are_not_being_started() 
     for pods, cause in (([done, other], "1 of 2 pods have finished"), ([done], "1 of 1 pods have finished")):
         found = diagnose(Facts(run("Running"), pods))
         assert (found.state, found.cause) == ("Running", cause)
+
+
+def test_a_node_that_cannot_make_the_pod_is_named_until_it_can() -> None:
+    failed = {"reason": "FailedCreatePodSandBox", "message": "no pause image", "involvedObject": {"name": "demo-0"}}
+    pulling = {"reason": "Pulling", "message": "Pulling image", "involvedObject": {"name": "demo-0"}}
+    waiting = pod("demo-0", "Pending")
+    assert "can't make the pod: no pause image" in diagnose(Facts(run("Pending"), [waiting], [failed])).cause
+    assert "being started" in diagnose(Facts(run("Pending"), [waiting], [failed, pulling])).cause
