@@ -34,3 +34,16 @@ def test_outcomes_are_read_in_rank_order(tmp_path) -> None:
     for rank, outcome in ((10, WRONG), (2, PREEMPTED)):
         write_outcome(tmp_path, rank, outcome)
     assert read_outcomes(tmp_path) == [PREEMPTED, WRONG]
+
+
+def test_a_process_that_was_killed_is_named_by_its_signal() -> None:
+    killed = combine([], 1, deadline_passed=False, killed_by=9)
+    assert killed.exit_code == 137
+    assert "SIGKILL" in killed.message
+
+
+@pytest.mark.parametrize(("status", "killed_by"), [(1, 9), (-9, None)], ids=["a process", "torchrun"])
+def test_what_the_kernel_killed_for_its_memory_says_so(status: int, killed_by: int | None) -> None:
+    outcome = combine([], status, deadline_passed=False, killed_by=killed_by, out_of_memory=True)
+    assert outcome.exit_code == 137
+    assert "more memory than it may" in outcome.message

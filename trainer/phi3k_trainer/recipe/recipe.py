@@ -1,5 +1,6 @@
 """The recipe: one typed document that says everything about a run."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -34,6 +35,11 @@ class Recipe(Section):
     """Where the numbers go."""
     cluster: ClusterSection = ClusterSection()
     """Place and shape on Kubernetes."""
+
+    @property
+    def run_path(self) -> Path:
+        """The directory of the run."""
+        return Path(self.checkpoint.directory).expanduser() / self.name
 
     @model_validator(mode="after")
     def _quantized_weights_are_not_sharded(self) -> Self:

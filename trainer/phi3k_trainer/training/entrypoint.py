@@ -2,11 +2,13 @@
 
 torchrun answers every failure with exit code 1, so a cluster can't tell a wrong recipe from a lost node. Each worker
 writes how it ended (`outcome.py`); this process turns that into the documented exit code and the termination message.
+It keeps the replica's lines in the run's directory, where the next attempt reads how this one ended.
 """
 
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,11 +16,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from phi3k_trainer.errors import Phi3kError
+from phi3k_trainer.recipe import Recipe, load_recipe
+from phi3k_trainer.training.attempts import begin_log, reason_to_give_up
 from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, combine, read_outcomes
+from phi3k_trainer.training.output import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, Output
+from phi3k_trainer.training.replica_log import ReplicaLog
 
 DEADLINE_VARIABLE = "PHI3K_DEADLINE_SECONDS"
-ALL_RANKS_VARIABLE = "PHI3K_LOG_ALL_RANKS"
 TERMINATION_LOG = Path("/dev/termination-log")
+# Of cgroup v2, else of v1; each has a line `oom_kill <count>`.
+OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -37,15 +45,23 @@ def torchrun_command(recipe: str, overrides: Sequence[str], environment: Mapping
     return command
 
 
-def supervise(command: Sequence[str], environment: Mapping[str, str], deadline_seconds: int | None) -> tuple[int, bool]:
+def supervise(
+    command: Sequence[str], environment: Mapping[str, str], deadline_seconds: int | None, output: int | None = None
+) -> tuple[int, bool]:
     """Run `command` to its end, forwarding signals and reaping orphans.
+
+    Args:
+        command: The program and its arguments.
+        environment: Its environment.
+        deadline_seconds: When to tell it to stop, None: never.
+        output: The descriptor that it writes to, None: where this process does.
 
     Returns:
         The command's exit status (negative: killed by that signal) and whether the deadline had to end it.
     """
     deadline_passed = False
     # Signals go through os.kill: Popen.send_signal may reap the child that the loop below waits for.
-    child = subprocess.Popen(command, env=dict(environment), start_new_session=True)
+    child = subprocess.Popen(command, env=dict(environment), start_new_session=True, stdout=output, stderr=output)
 
     def forward(number: int, _frame: FrameType | None) -> None:
         os.kill(child.pid, number)
@@ -82,14 +98,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     options = parser.parse_args(arguments)
-    deadline = os.environ.get(DEADLINE_VARIABLE)
-    with tempfile.TemporaryDirectory(prefix="phi3k-outcomes-") as outcomes:
-        environment = {**os.environ, OUTCOMES_VARIABLE: outcomes}
-        command = torchrun_command(options.recipe, options.overrides, environment)
-        status, deadline_passed = supervise(command, environment, int(deadline) if deadline else None)
-        outcome = combine(read_outcomes(Path(outcomes)), status, deadline_passed=deadline_passed)
+    command = torchrun_command(options.recipe, options.overrides, os.environ)
+    try:
+        outcome = attempt(load_recipe(options.recipe, options.overrides), command)
+    except Phi3kError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        outcome = Outcome(error.exit_code, str(error))
     report(outcome, TERMINATION_LOG)
     return outcome.exit_code
+
+
+def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
+    """Train once, unless the attempts before say that this leads nowhere; keep what was said in the run's directory."""
+    log, before = begin_log(recipe.run_path, socket.gethostname())
+    outcome = reason_to_give_up(recipe, before) or run(command, log)
+    log.write(outcome.to_json().encode())
+    log.close()
+    return outcome
+
+
+def run(command: Sequence[str], log: ReplicaLog) -> Outcome:
+    """Run torchrun to its end and return how the replica's processes ended."""
+    deadline = os.environ.get(DEADLINE_VARIABLE)
+    kills_before = oom_kills()
+    with tempfile.TemporaryDirectory(prefix="phi3k-outcomes-") as outcomes:
+        output = Output(log, Path(outcomes) / "output")
+        environment = {**os.environ, OUTCOMES_VARIABLE: outcomes, OUTPUT_VARIABLE: str(Path(outcomes) / "output")}
+        status, deadline_passed = supervise(command, environment, int(deadline) if deadline else None, output.writer)
+        output.finish()
+        return combine(
+            read_outcomes(Path(outcomes)),
+            status,
+            deadline_passed=deadline_passed,
+            killed_by=output.killed_by,
+            out_of_memory=oom_kills() > kills_before,
+        )
+
+
+def oom_kills() -> int:
+    """How many processes of this container the kernel has killed because it used more memory than it may."""
+    for file in OOM_COUNTERS:
+        if file.exists():
+            counters = dict(line.split() for line in file.read_text(encoding="ascii").splitlines())
+            return int(counters.get("oom_kill", 0))
+    return 0
 
 
 if __name__ == "__main__":

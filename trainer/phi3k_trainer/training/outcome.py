@@ -39,11 +39,25 @@ def read_outcomes(directory: Path) -> list[Outcome]:
     return [Outcome(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(directory.glob("rank-*.json"))]
 
 
-def combine(outcomes: Sequence[Outcome], status: int, *, deadline_passed: bool) -> Outcome:
+def combine(
+    outcomes: Sequence[Outcome],
+    status: int,
+    *,
+    deadline_passed: bool,
+    killed_by: int | None = None,
+    out_of_memory: bool = False,
+) -> Outcome:
     """Return the outcome of a replica from those of its processes and torchrun's own wait `status` (0 is success).
 
     A permanent error of any process outweighs the rest, since its peers fail only because of it; then comes
     preemption; what nobody explained invites another try.
+
+    Args:
+        outcomes: What the processes left.
+        status: As `os.waitstatus_to_exitcode` gives it; negative: killed by that signal.
+        deadline_passed: Whether that is why they were told to stop.
+        killed_by: The signal that killed the first process that failed, if one did.
+        out_of_memory: Whether the kernel has killed a process of the container to free memory.
     """
     permanent = [outcome for outcome in outcomes if outcome.exit_code in PERMANENT_EXIT_CODES]
     if permanent:
@@ -56,7 +70,8 @@ def combine(outcomes: Sequence[Outcome], status: int, *, deadline_passed: bool) 
         return preempted[0]
     if status == 0:
         return outcomes[0] if outcomes else Outcome(0, "done")
-    if status < 0:
-        name = signal.Signals(-status).name
-        return Outcome(128 - status, f"torchrun was killed by {name} before the run could save")
+    who, number = ("torchrun", -status) if status < 0 else ("a process", killed_by)
+    if number is not None:
+        why = ": the container has used more memory than it may" if out_of_memory else " before the run could save"
+        return Outcome(128 + number, f"{who} was killed by {signal.Signals(number).name}{why}")
     return Outcome(UNEXPLAINED_EXIT_CODE, "a process ended without saying why: it or a peer was lost or killed")

@@ -10,6 +10,7 @@ from pathlib import Path
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, write_outcome
+from phi3k_trainer.training.output import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, send_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     options = parser.parse_args(arguments)
+    if os.environ.get("LOCAL_RANK", "0") != "0" and os.environ.get(ALL_RANKS_VARIABLE) != "1":
+        send_output(Path(os.environ[OUTPUT_VARIABLE]), int(os.environ["RANK"]))
     outcome = _train(options.recipe, options.overrides)
     if outcome is not None:
         write_outcome(Path(os.environ[OUTCOMES_VARIABLE]), int(os.environ.get("RANK", "0")), outcome)

@@ -1,0 +1,112 @@
+"""The first process of the container, with real torchrun: what it says and keeps when one of its processes is lost."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import small_runs
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_runs.write_recipe(tmp_path_factory.mktemp("entrypoint"))
+
+
+@contextmanager
+def entrypoint(recipe: Path, *overrides: str, num_processes: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """The entry point as the container starts it."""
+    command = [sys.executable, "-m", "phi3k_trainer.training.entrypoint", str(recipe)]
+    for override in overrides:
+        command += ["--set", override]
+    shape = {"PET_NNODES": "1", "PET_NPROC_PER_NODE": str(num_processes), "PET_STANDALONE": "1"}
+    environment = os.environ | shape | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def workers(process: subprocess.Popen[str]) -> dict[int, int]:
+    """The process id of each rank that the entry point's torchrun has started."""
+    torchrun = children(process.pid)
+    return {rank_of(pid): pid for parent in torchrun for pid in children(parent)}
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def rank_of(pid: int) -> int:
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next(int(variable[5:]) for variable in variables if variable.startswith(b"RANK="))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def log_of(recipe: Path, run: str, attempt: int) -> str:
+    return (recipe.parent / "runs" / run / "logs" / f"{socket.gethostname()}-{attempt}.log").read_text()
+
+
+def test_a_killed_process_is_named_its_peers_last_words_are_kept_and_the_next_attempt_tells_both(recipe: Path) -> None:
+    overrides = ("name=killed", "training.epochs=50", "training.max_steps=12", "evaluation.every_steps=null")
+    run = recipe.parent / "runs" / "killed"
+    with entrypoint(recipe, *overrides, num_processes=2) as process:
+        wait_until(lambda: (run / "checkpoints").exists() and small_runs.checkpoints(run))
+        os.kill(workers(process)[0], signal.SIGKILL)
+        said, _ = process.communicate(timeout=90)
+    assert process.returncode == 137
+    assert json.loads(said.splitlines()[-1])["message"].startswith("a process was killed by SIGKILL")
+    kept = log_of(recipe, "killed", 1)
+    assert "step 1/12" in said
+    assert "step 1/12" in kept
+    # What the second process wrote goes to the file only.
+    assert "[1] Traceback" in kept
+    assert "[1] " not in said
+
+    with entrypoint(recipe, *overrides, num_processes=2) as process:
+        said, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, said
+    begin, going_on, *_ = said.splitlines()
+    assert json.loads(begin)["previous"]["exit_code"] == 137
+    assert going_on.startswith("going on from")
+
+
+def test_a_wrong_recipe_ends_at_once_with_its_own_code(recipe: Path) -> None:
+    with entrypoint(recipe, "training.epochs=-1") as process:
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 78
+    assert "training.epochs" in said
+
+
+def test_a_full_disk_takes_no_log_and_training_goes_on(recipe: Path, tmp_path: Path) -> None:
+    """The disk of the run's logs alone is full: tmpfs of two pages, both taken."""
+    logs = recipe.parent / "runs" / "full" / "logs"
+    logs.mkdir(parents=True)
+    mount = f'mount -t tmpfs -o size=8k none {logs} && head -c 8k /dev/zero > {logs}/filler; exec "$@"'
+    unshare = [str(shutil.which("unshare")), "--mount", *([] if os.geteuid() == 0 else ["--map-root-user", "--user"])]
+    command = [sys.executable, "-m", "phi3k_trainer.training.entrypoint", str(recipe)]
+    command += ["--set", "name=full", "--set", "training.max_steps=2", "--set", "evaluation.max_samples=2"]
+    result = subprocess.run(
+        [*unshare, "sh", "-c", mount, "sh", *command], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "misses lines: No space left on device. Training goes on." in result.stderr
+    assert "report:" in result.stdout

@@ -1,0 +1,130 @@
+"""The attempts of one replica, as their logs in the run's directory tell them: where each began and how it ended."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, TrainingError
+from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.training.outcome import PERMANENT_EXIT_CODES, Outcome
+from phi3k_trainer.training.replica_log import ReplicaLog
+
+# Logs of a replica that are kept: those of its last attempts.
+KEPT_ATTEMPTS = 20
+# Longer than any last line: an outcome names one error.
+_TAIL_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a replica."""
+
+    number: int
+    log: Path
+    checkpoint: str | None
+    """The newest checkpoint when it began."""
+    outcome: Outcome | None
+    """None: it ended without a word, killed as a whole or lost with its node."""
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words."""
+        if self.outcome is None:
+            return "without a word: its container was killed, or its node was lost"
+        return f"with {self.outcome.exit_code}: {self.outcome.message}"
+
+
+def begin_log(run: Path, replica: str) -> tuple[ReplicaLog, list[Attempt]]:
+    """Begin the log of the next attempt of `replica`, say how the one before ended, and return the earlier ones."""
+    directory = run / "logs"
+    try:
+        before = read_attempts(directory, replica)
+        _remove_oldest(before)
+    except OSError as error:
+        print(f"the logs in {directory} can't be read: {error.strerror or error}", file=sys.stderr, flush=True)
+        before = []
+    number = before[-1].number + 1 if before else 1
+    header: dict[str, Any] = {"message": f"attempt {number} of {replica}", "attempt": number}
+    if before:
+        last = before[-1]
+        header["message"] += f"; the one before ended {last.ending}. Its lines are in {last.log}"
+        header["previous"] = asdict(last.outcome) if last.outcome else None
+        print(json.dumps(header), flush=True)
+    log = ReplicaLog(directory / f"{replica}-{number}.log", header | {"checkpoint": newest_checkpoint(run)})
+    return log, before
+
+
+def newest_checkpoint(run: Path) -> str | None:
+    """The name of the newest checkpoint, whether it verifies or not. Names of later steps are longer or greater."""
+    names = [path.name for path in (run / "checkpoints").glob("step-*")]
+    return max(names, key=lambda name: (len(name), name), default=None)
+
+
+def reason_to_give_up(recipe: Recipe, before: Sequence[Attempt]) -> Outcome | None:
+    """A permanent failure if the last attempts were more than `cluster.retries` and led nowhere, else None.
+
+    The training operator, unlike a Job, counts no restarts: without this a run that can't succeed would hold its GPUs
+    for ever.
+    """
+    count = count_fruitless(before, newest_checkpoint(recipe.run_path))
+    if count <= recipe.cluster.retries:
+        return None
+    last = before[-1]
+    return Outcome(
+        TrainingError.exit_code,
+        f"gave up: {count} attempts in a row made no checkpoint, and cluster.retries is {recipe.cluster.retries}; "
+        f"the last ended {last.ending}. Its lines are in {last.log}",
+    )
+
+
+def read_attempts(directory: Path, replica: str) -> list[Attempt]:
+    """The attempts of `replica` that left a log in `directory`, oldest first."""
+    pattern = re.compile(re.escape(replica) + r"-(\d+)\.log")
+    found = ((pattern.fullmatch(path.name), path) for path in directory.glob(f"{replica}-*.log"))
+    numbered = sorted((int(match[1]), path) for match, path in found if match)
+    return [Attempt(number, path, *_ends_of(path)) for number, path in numbered]
+
+
+def count_fruitless(attempts: Sequence[Attempt], checkpoint: str | None) -> int:
+    """How many of the last attempts in a row failed and left no newer checkpoint than they found.
+
+    One that saved when told to stop doesn't count, nor what went before a permanent error: somebody mended that.
+    """
+    count = 0
+    for attempt in reversed(attempts):
+        code = attempt.outcome.exit_code if attempt.outcome else None
+        if attempt.checkpoint != checkpoint or code in (0, PREEMPTED_EXIT_CODE, *PERMANENT_EXIT_CODES):
+            break
+        count += 1
+    return count
+
+
+def _remove_oldest(before: Sequence[Attempt]) -> None:
+    """Make room for one more."""
+    for old in before[: 1 - KEPT_ATTEMPTS]:
+        for path in (old.log, old.log.with_suffix(".old")):
+            path.unlink(missing_ok=True)
+
+
+def _ends_of(path: Path) -> tuple[str | None, Outcome | None]:
+    """The checkpoint in the first line of a log, and the outcome in its last."""
+    with path.open("rb") as file:
+        first = _document(file.readline())
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES), os.SEEK_SET)
+        last = _document((file.read().splitlines() or [b""])[-1])
+    outcome = Outcome(**last) if {"exit_code", "message"} <= last.keys() else None
+    return first.get("checkpoint"), outcome
+
+
+def _document(line: bytes) -> dict[str, Any]:
+    """The JSON object after a line's timestamp, empty if it is something else, or torn by a kill or a full disk."""
+    try:
+        document = json.loads(line.partition(b" ")[2])
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
