@@ -77,21 +77,21 @@ def status(
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     from phi3k_jobs.diagnosis import diagnose
+    from phi3k_jobs.earlier import find_earlier
     from phi3k_jobs.facts import gather, progress_of
     from phi3k_jobs.lifecycle import find_run
 
     found = find_run(cluster, run)
     facts = gather(cluster, found)
     diagnosis = diagnose(facts)
-    progress = progress_of(cluster, facts)
+    progress, earlier = progress_of(cluster, facts), find_earlier(cluster, facts)
     if output is Output.JSON:
-        print_json(
-            _as_json(found)
-            | asdict(diagnosis)
-            | {"nodes": found.nodes, "progress": asdict(progress) if progress else None}
-        )
+        more = {"progress": asdict(progress) if progress else None, "earlier": asdict(earlier) if earlier else None}
+        print_json(_as_json(found) | asdict(diagnosis) | {"nodes": found.nodes} | more)
         return
     typer.echo(f"{found.name}: {diagnosis.state}, {diagnosis.cause}")
+    if earlier:
+        typer.echo(f"  before: {earlier.message}")
     if progress:
         typer.echo(
             f"  step {progress.step} of {progress.total_steps}, loss {progress.loss:.4f}, ETA {progress.remaining}"

@@ -136,11 +136,10 @@ def _unschedulable(facts: Facts) -> Diagnosis | None:
         for condition in pod["status"].get("conditions", []):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 reason = condition.get("message", "not yet tried")
-                return Diagnosis(
-                    "Pending",
-                    f"{len(waiting)} of {len(facts.pods)} pods find no node: {reason}",
-                    "wait for others to finish, or ask for less with --gpus",
-                )
+                action = "wait for others to finish, or ask for less with --gpus"
+                if CORDONED in reason:
+                    action = "`kubectl get nodes` shows the cordoned node: uncordon it, or wait for another"
+                return Diagnosis("Pending", f"{len(waiting)} of {len(facts.pods)} pods find no node: {reason}", action)
     return None
 
 
@@ -217,8 +216,8 @@ def _from_exit(pod: Manifest, ended: Manifest, *, state: str) -> Diagnosis:
     """Read the entry point's termination message, or what the kubelet says where there is none."""
     name, code, reason = pod["metadata"]["name"], ended["exitCode"], ended.get("reason", "")
     message = ended.get("message", "")
-    told = _told(message)
-    checkpoint = told.get("checkpoint")
+    outcome = told(message)
+    checkpoint = outcome.get("checkpoint")
     goes_on = "it goes on from the last checkpoint by itself" if state == "Restarting" else "submit again: it resumes"
     if reason == "OOMKilled":
         return Diagnosis(
@@ -232,9 +231,11 @@ def _from_exit(pod: Manifest, ended: Manifest, *, state: str) -> Diagnosis:
         return Diagnosis(state, f"{name} can't be started: {message}", "mend cluster.image: it is no phi3k image", code)
     if reason == "Evicted" or "DisruptionTarget" in _pod_conditions(pod):
         return Diagnosis(state, f"{name} was evicted: {_disruption(pod) or message}", goes_on, code, checkpoint)
-    if told:
+    if outcome:
         action = goes_on if code >= 128 else "mend what it names, then submit again"
-        return Diagnosis(state, f"{name} ended with {code}: {told['message']}", action, code, checkpoint)
+        if code == FULL_DISK and (claim := _claim_named(pod, outcome["message"])):
+            action = f"make room in the claim {claim}, or give the run a larger one, then submit again: it resumes"
+        return Diagnosis(state, f"{name} ended with {code}: {outcome['message']}", action, code, checkpoint)
     if code >= 128:
         return Diagnosis(state, f"{name} was killed by signal {code - 128}", goes_on, code)
     last = re.sub(r"\s+", " ", message)[-300:] or reason
@@ -244,15 +245,27 @@ def _from_exit(pod: Manifest, ended: Manifest, *, state: str) -> Diagnosis:
 def _last_checkpoint(pods: Sequence[Manifest]) -> str | None:
     """Return the checkpoint that a pod's termination message names, None where no pod is left or says so."""
     messages = (str((_terminated(pod) or {}).get("message", "")) for pod in pods)
-    return next((told["checkpoint"] for told in map(_told, messages) if "checkpoint" in told), None)
+    return next((outcome["checkpoint"] for outcome in map(told, messages) if "checkpoint" in outcome), None)
 
 
-def _told(message: str) -> Manifest:
+def _claim_named(pod: Manifest, message: str) -> str | None:
+    """Return the claim whose mount a message names a path in."""
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+    mounts = (mount for container in pod["spec"]["containers"] for mount in container.get("volumeMounts", []))
+    for mount in mounts:
+        claim = volumes.get(mount["name"], {}).get("persistentVolumeClaim")
+        if claim and f"{mount['mountPath']}/" in message:
+            return str(claim["claimName"])
+    return None
+
+
+def told(message: str) -> Manifest:
+    """Return the outcome in a termination message: the JSON object in its last line, empty where there is none."""
     try:
-        told = json.loads(message.strip().splitlines()[-1])
+        outcome = json.loads(message.strip().splitlines()[-1])
     except (ValueError, IndexError):
         return {}
-    return told if isinstance(told, dict) and "message" in told else {}
+    return outcome if isinstance(outcome, dict) and "message" in outcome else {}
 
 
 def _pod_conditions(pod: Manifest) -> set[str]:

@@ -16,6 +16,9 @@ import pytest
 
 from tests import small_runs
 
+# Importing torch takes a minute where many tests share two cores.
+PATIENCE_SECONDS = 240
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,7 +57,7 @@ def rank_of(pid: int) -> int:
     return next(int(variable[5:]) for variable in variables if variable.startswith(b"RANK="))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -71,7 +74,7 @@ def test_a_killed_process_is_named_its_peers_last_words_are_kept_and_the_next_at
     with entrypoint(recipe, *overrides, num_processes=2) as process:
         wait_until(lambda: (run / "checkpoints").exists() and small_runs.checkpoints(run))
         os.kill(workers(process)[0], signal.SIGKILL)
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 137
     assert json.loads(said.splitlines()[-1])["message"].startswith("a process was killed by SIGKILL")
     kept = log_of(recipe, "killed", 1)
@@ -82,7 +85,7 @@ def test_a_killed_process_is_named_its_peers_last_words_are_kept_and_the_next_at
     assert "[1] " not in said
 
     with entrypoint(recipe, *overrides, num_processes=2) as process:
-        said, _ = process.communicate(timeout=90)
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, said
     begin, going_on, *_ = said.splitlines()
     assert json.loads(begin)["previous"]["exit_code"] == 137
@@ -104,9 +107,8 @@ def test_a_full_disk_takes_no_log_and_training_goes_on(recipe: Path, tmp_path: P
     unshare = [str(shutil.which("unshare")), "--mount", *([] if os.geteuid() == 0 else ["--map-root-user", "--user"])]
     command = [sys.executable, "-m", "phi3k_trainer.training.entrypoint", str(recipe)]
     command += ["--set", "name=full", "--set", "training.max_steps=2", "--set", "evaluation.max_samples=2"]
-    result = subprocess.run(
-        [*unshare, "sh", "-c", mount, "sh", *command], capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [*unshare, "sh", "-c", mount, "sh", *command]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "misses lines: No space left on device. Training goes on." in result.stderr
     assert "report:" in result.stdout

@@ -87,3 +87,27 @@ def test_a_node_that_cannot_make_the_pod_is_named_until_it_can() -> None:
     waiting = pod("demo-0", "Pending")
     assert "can't make the pod: no pause image" in diagnose(Facts(run("Pending"), [waiting], [failed])).cause
     assert "being started" in diagnose(Facts(run("Pending"), [waiting], [failed, pulling])).cause
+
+
+def test_a_cordoned_node_is_named_as_what_the_run_waits_for() -> None:
+    message = "0/1 nodes are available: 1 node(s) were unschedulable."
+    waiting = pod("demo-0", "Pending", conditions=[{"type": "PodScheduled", "status": "False", "message": message}])
+    found = diagnose(Facts(run("Pending"), [waiting]))
+    assert message in found.cause
+    assert "uncordon it" in found.action
+
+
+@pytest.mark.parametrize(("path", "claim"), [("/runs/demo/checkpoints", "my-runs"), ("/cache/phi3k", "my-cache")])
+def test_a_full_volume_is_named_by_its_claim(path: str, claim: str) -> None:
+    outcome = json.dumps({"exit_code": 74, "message": f"The disk is full: writing {path} needs 17 bytes"})
+    failed = pod("demo-0", "Failed", containerStatuses=ended(74, message=outcome))
+    mounts = {"runs": ("my-runs", "/runs"), "cache": ("my-cache", "/cache")}
+    failed["spec"]["volumes"] = [
+        {"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, (claim, _) in mounts.items()
+    ]
+    failed["spec"]["containers"][0]["volumeMounts"] = [
+        {"name": name, "mountPath": path} for name, (_, path) in mounts.items()
+    ]
+    found = diagnose(Facts(run("Failed"), [failed]))
+    assert path in found.cause
+    assert f"the claim {claim}" in found.action
