@@ -8,6 +8,8 @@ FIELD_MANAGER = "phi3k"
 RUN_LABEL = "phi3k/run"
 RECIPE_ANNOTATION = "phi3k/recipe-sha256"
 WANDB_ANNOTATION = "phi3k/wandb-run"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
 
 def labels(recipe: Recipe, component: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """A run as a PyTorchJob (kubeflow.org/v1, training-operator 1.9)."""
 
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import labels
+from phi3k_jobs.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL, labels
 from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_container
 from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
 from phi3k_jobs.support import config_map_name
@@ -63,5 +63,7 @@ def job_labels(recipe: Recipe) -> dict[str, str]:
     """Return the labels of the job itself: the run's, and Kueue's where the run has a queue."""
     own = labels(recipe, "job")
     if recipe.cluster.queue:
-        own["kueue.x-k8s.io/queue-name"] = recipe.cluster.queue
+        own[QUEUE_LABEL] = recipe.cluster.queue
+        if recipe.cluster.queue_priority:
+            own[QUEUE_PRIORITY_LABEL] = recipe.cluster.queue_priority
     return own

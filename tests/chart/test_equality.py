@@ -38,6 +38,7 @@ cluster:
   nodes: 6
   gpu_resource: amd.com/gpu
   queue: team-a
+  queue_priority: urgent
   node_selector: {"example.com/pool": "on", zone: "1"}
   tolerations: [{key: gpu, effect: NoSchedule}, {operator: Equal, key: a, value: "", toleration_seconds: 0}, {}]
   topology: topology.kubernetes.io/zone

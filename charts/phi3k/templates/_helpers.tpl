@@ -26,6 +26,9 @@ labels:
 {{- include "phi3k.metadata" (dict "run" . "component" "job") }}
 {{- with .cluster.queue }}
   kueue.x-k8s.io/queue-name: {{ toJson . }}
+{{- with $.cluster.queue_priority }}
+  kueue.x-k8s.io/priority-class: {{ toJson . }}
+{{- end }}
 {{- end }}
 annotations:
   phi3k/recipe-sha256: {{ .digest }}

@@ -164,8 +164,16 @@ def test_a_trainjob_uses_the_override_field_its_crd_has(overrides: str) -> None:
 
 def test_a_queue_is_kueues_label_on_the_job() -> None:
     for kind in KINDS:
-        job = last(objects(recipe("cluster.queue=team"), kind=kind))
-        assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+        labels = last(objects(recipe("cluster.queue=team", "cluster.queue_priority=urgent"), kind=kind))["metadata"][
+            "labels"
+        ]
+        assert labels["kueue.x-k8s.io/queue-name"] == "team"
+        assert labels["kueue.x-k8s.io/priority-class"] == "urgent"
+
+
+def test_a_priority_in_no_queue_says_nothing_to_kueue() -> None:
+    labels = last(objects(recipe("cluster.queue_priority=urgent")))["metadata"]["labels"]
+    assert not [label for label in labels if label.startswith("kueue")]
 
 
 @pytest.mark.parametrize(

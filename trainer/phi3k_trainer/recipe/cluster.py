@@ -89,6 +89,8 @@ class ClusterSection(Section):
     """Extended resource that stands for one GPU."""
     queue: str | None = None
     """Kueue local queue."""
+    queue_priority: str | None = None
+    """Kueue workload priority class: who starts first, and who is preempted; null: that of the priority class."""
     priority_class: str | None = None
     """Priority class of the pods."""
     node_selector: dict[str, str] = Field(default_factory=dict)
