@@ -19,6 +19,8 @@ from types import FrameType
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.training.attempts import begin_log, reason_to_give_up
+from phi3k_trainer.training.health import HEALTH_VARIABLE, Health
+from phi3k_trainer.training.metrics_endpoint import METRICS_PORT_VARIABLE, serve_metrics
 from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, combine, read_outcomes
 from phi3k_trainer.training.output import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, Output
 from phi3k_trainer.training.replica_log import ReplicaLog
@@ -98,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     options = parser.parse_args(arguments)
+    Health.of_this_process(os.environ).enter("starting")
     command = torchrun_command(options.recipe, options.overrides, os.environ)
     try:
         outcome = attempt(load_recipe(options.recipe, options.overrides), command)
@@ -111,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
     """Train once, unless the attempts before say that this leads nowhere; keep what was said in the run's directory."""
     log, before = begin_log(recipe.run_path, socket.gethostname())
+    if port := os.environ.get(METRICS_PORT_VARIABLE):
+        serve_metrics(int(port), Path(os.environ[HEALTH_VARIABLE]), restarts=before[-1].number if before else 0)
     outcome = reason_to_give_up(recipe, before) or run(command, log)
     log.write(outcome.to_json().encode())
     log.close()
