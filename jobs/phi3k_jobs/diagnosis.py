@@ -23,6 +23,9 @@ START_FAILURES = {
     "FailedCreatePodSandBox": ("the node can't make the pod", "look at the node, or keep the run from it"),
 }
 IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+FULL_DISK = 74
+# How the scheduler calls a node that is cordoned, as for a drain.
+CORDONED = "were unschedulable"
 
 
 @dataclass(frozen=True)
