@@ -39,12 +39,6 @@ CHART_ONLY: dict[str, Schema] = {
         "pattern": "^[A-Za-z0-9_-]{1,64}$",
         "description": "W&B run to write to; null: the trainer starts one and keeps it across restarts.",
     },
-    "trainjob_overrides": {
-        "enum": ["runtimePatches", "podTemplateOverrides", "podSpecOverrides"],
-        "default": "runtimePatches",
-        "description": "How a TrainJob of the cluster's Kubeflow Trainer changes its pods: `runtimePatches` since 2.2, "
-        "`podTemplateOverrides` in 2.1, `podSpecOverrides` in 2.0.",
-    },
     "submitter": {
         "type": "object",
         "additionalProperties": False,

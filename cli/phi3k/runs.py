@@ -141,9 +141,10 @@ def cancel(
     found = find_run(cluster, run)
     if not yes:
         typer.confirm(f"Cancel the run {run} ({found.state}) in namespace {cluster.namespace}?", abort=True, err=True)
+    claim = runs_claim(cluster, found)
     end(cluster, found)
     typer.echo(f"{run} is cancelled")
-    if claim := runs_claim(found):
+    if claim:
         typer.echo(
             f"Its checkpoints stay in the claim {claim}, in {run}/checkpoints: submitting the same recipe under the "
             "same name goes on from them."

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.following import follow_logs
-from phi3k_jobs.job import pod_failure_policy
+from phi3k_jobs.job import CONTAINER, pod_failure_policy
 from phi3k_jobs.lifecycle import cancel, find_run
 from phi3k_jobs.logs import Line
 from phi3k_jobs.manifest import Manifest
@@ -61,7 +61,7 @@ def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
     mapped = config_map(recipe)
     mapped["metadata"] = {"name": named.name, "labels": labels(named, "recipe")}
     container: Manifest = {
-        "name": "trainer",
+        "name": CONTAINER,
         "image": recipe.cluster.image,
         "imagePullPolicy": recipe.cluster.image_pull_policy,
         "command": [ENTRYPOINT[0], "-m", "phi3k_trainer.cache"],
@@ -96,7 +96,7 @@ def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
         "parallelism": 1,
         "backoffLimit": recipe.cluster.retries,
         "ttlSecondsAfterFinished": KEEP_SECONDS,
-        "podFailurePolicy": pod_failure_policy(),
+        "podFailurePolicy": pod_failure_policy(CONTAINER),
         "template": {"metadata": {"labels": labels(named, "trainer")}, "spec": pod},
     }
     job: Manifest = {

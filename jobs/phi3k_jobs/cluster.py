@@ -193,15 +193,17 @@ class Cluster:
             what=f"change {kind} {name}",
         )
 
-    def delete(self, kind: str, name: str) -> bool:
-        """Delete an object and, in the background, what it owns; return whether it was there."""
+    def delete(self, kind: str, name: str, *, uid: str | None = None) -> bool:
+        """Delete an object and, in the background, what it owns; return whether it was there.
+
+        Raises:
+            OutputError: the object of that name is not the one with this `uid`.
+        """
+        options: Manifest = {"propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
         try:
-            self.request(
-                "DELETE",
-                self.path(kind, name),
-                query={"propagationPolicy": "Background"},
-                what=f"delete {kind} {name}",
-            )
+            self.request("DELETE", self.path(kind, name), body=options, what=f"delete {kind} {name}")
         except NotFoundError:
             return False
         return True

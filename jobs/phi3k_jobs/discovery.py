@@ -1,12 +1,10 @@
 """What a cluster can run: read from its discovery documents, which every user may read."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.render import Kind
 from phi3k_jobs.resources import RESOURCES
-from phi3k_jobs.trainjob import Overrides
 from phi3k_trainer.errors import MissingInputError, UnavailableError
 from phi3k_trainer.recipe import Recipe
 
@@ -15,10 +13,9 @@ KIND_OBJECTS: dict[Kind, str] = {"pytorchjob": "PyTorchJob", "trainjob": "TrainJ
 
 @dataclass(frozen=True)
 class Capabilities:
-    """The kinds of job a cluster has, best first, and the dialect of its TrainJob."""
+    """The kinds of job a cluster has, best first, and whether it has Kueue."""
 
     kinds: tuple[Kind, ...]
-    overrides: Overrides | None
     kueue: bool
 
     def choose(self, recipe: Recipe) -> Kind:
@@ -42,18 +39,13 @@ class Capabilities:
 def look(cluster: Cluster) -> Capabilities:
     """Return what the cluster can run."""
     groups = {group["name"] for group in cluster.request("GET", "/apis", what="ask what the cluster has")["groups"]}
-    has_trainer = "trainer.kubeflow.org" in groups and _serves(cluster, "TrainJob")
     kinds: list[Kind] = []
     if "kubeflow.org" in groups and _serves(cluster, "PyTorchJob"):
         kinds.append("pytorchjob")
-    if has_trainer:
+    if "trainer.kubeflow.org" in groups and _serves(cluster, "TrainJob"):
         kinds.append("trainjob")
     kinds.append("job")
-    return Capabilities(
-        kinds=tuple(kinds),
-        overrides=_trainjob_overrides(cluster) if has_trainer else None,
-        kueue="kueue.x-k8s.io" in groups,
-    )
+    return Capabilities(kinds=tuple(kinds), kueue="kueue.x-k8s.io" in groups)
 
 
 def _serves(cluster: Cluster, kind: str) -> bool:
@@ -62,20 +54,3 @@ def _serves(cluster: Cluster, kind: str) -> bool:
     except MissingInputError:
         return False
     return any(resource["kind"] == kind for resource in served["resources"])
-
-
-def _trainjob_overrides(cluster: Cluster) -> Overrides:
-    version = RESOURCES["TrainJob"].api_version
-    document = cluster.request("GET", f"/openapi/v3/apis/{version}", what="read the TrainJob's schema")
-    known: set[str] = set()
-    for schema in document["components"]["schemas"].values():
-        kinds = [entry["kind"] for entry in schema.get("x-kubernetes-group-version-kind", [])]
-        if kinds == ["TrainJob"]:
-            known |= set(schema["properties"]["spec"]["properties"])
-    for field in reversed(get_args(Overrides)):
-        if field in known:
-            return field  # type: ignore[no-any-return]
-    raise UnavailableError(
-        "the cluster's TrainJob has none of the fields " + ", ".join(get_args(Overrides)) + ": its version is one that "
-        "phi3k does not know. Use --kind pytorchjob or --kind job"
-    )

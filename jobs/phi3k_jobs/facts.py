@@ -10,6 +10,7 @@ from phi3k_jobs.logs import read_tail
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.pods import current_pods, has_log, pod_selector
 from phi3k_jobs.progress import Progress, read_progress
+from phi3k_jobs.trainjob import workers_job
 from phi3k_trainer.errors import Phi3kError
 
 # Pods that wait do so for the same reason: asking about a few is enough, however many there are.
@@ -21,7 +22,7 @@ def gather(cluster: Cluster, run: Run) -> Facts:
     """Return what the cluster says about the run now."""
     pods = current_pods(cluster.list("Pod", label_selector=pod_selector(run.name)))
     if run.state in FINISHED:
-        return Facts(run, pods)
+        return Facts(run, pods, workers=cluster.get("Job", workers_job(run.name)) if run.kind == "trainjob" else None)
     claims = _claims(cluster, pods)
     return Facts(
         run=run,
@@ -54,7 +55,7 @@ def _claims(cluster: Cluster, pods: Sequence[Manifest]) -> list[Manifest]:
 def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequence[Manifest]) -> Iterator[Manifest]:
     """Yield the events of the job, of the Job a TrainJob makes, of pods that wait and claims that are not bound."""
     waiting = (pod for pod in pods if pod["status"]["phase"] != "Running")
-    names = [run.name, *([f"{run.name}-node-0"] if run.kind == "trainjob" else [])]
+    names = [run.name, *([workers_job(run.name)] if run.kind == "trainjob" else [])]
     names += [pod["metadata"]["name"] for pod in islice(waiting, PODS_ASKED_ABOUT)]
     names += [claim["metadata"]["name"] for claim in claims if claim.get("status", {}).get("phase") != "Bound"]
     for name in names:

@@ -7,6 +7,7 @@ from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
 from phi3k_jobs.support import RENDEZVOUS_PORT, config_map_name
 from phi3k_trainer.recipe import Recipe
 
+CONTAINER = "trainer"
 # sysexits(3): what running again can't mend.
 PERMANENT_EXIT_CODES = list(range(64, 79))
 INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
@@ -15,27 +16,14 @@ INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-ind
 def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
     """Return the Indexed Job: one index a node, which meet at index 0 through the headless Service."""
     nodes = num_nodes(recipe.cluster)
-    container = trainer_container(recipe, "trainer", environment(recipe, wandb_run_id) + rendezvous(recipe, nodes))
-    template = {
-        "metadata": pod_metadata(recipe, wandb_run_id),
-        "spec": {
-            **pod_spec(recipe, config_map_name(recipe), container),
-            "restartPolicy": "Never",
-            "subdomain": recipe.name,
-        },
-    }
-    spec: Manifest = {
+    spec = job_spec(recipe, wandb_run_id, CONTAINER, environment(recipe, wandb_run_id) + rendezvous(recipe, nodes))
+    spec["template"]["spec"]["subdomain"] = recipe.name
+    spec |= {
         "completionMode": "Indexed",
         "completions": nodes,
         "parallelism": nodes,
-        # One replica's failure makes its peers fail with it, and each counts.
-        "backoffLimit": recipe.cluster.retries * nodes,
         "ttlSecondsAfterFinished": seconds(recipe.cluster.keep_finished),
-        "podFailurePolicy": pod_failure_policy(),
-        "template": template,
     }
-    if recipe.cluster.deadline:
-        spec["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -44,15 +32,27 @@ def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
     }
 
 
-def pod_failure_policy() -> Manifest:
+def job_spec(recipe: Recipe, wandb_run_id: str | None, container: str, env: list[Manifest]) -> Manifest:
+    """Return the pods of a run that are made by a Job, however it came to be, and what their failures mean."""
+    pod = pod_spec(recipe, config_map_name(recipe), trainer_container(recipe, container, env))
+    spec: Manifest = {
+        # One replica's failure makes its peers fail with it, and each counts.
+        "backoffLimit": recipe.cluster.retries * num_nodes(recipe.cluster),
+        "podFailurePolicy": pod_failure_policy(container),
+        "template": {"metadata": pod_metadata(recipe, wandb_run_id), "spec": {**pod, "restartPolicy": "Never"}},
+    }
+    if recipe.cluster.deadline:
+        spec["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)
+    return spec
+
+
+def pod_failure_policy(container: str) -> Manifest:
     """Return the rules: an evicted pod costs no retry, a permanent error fails the job at once."""
+    permanent = {"containerName": container, "operator": "In", "values": PERMANENT_EXIT_CODES}
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {
-                "action": "FailJob",
-                "onExitCodes": {"containerName": "trainer", "operator": "In", "values": PERMANENT_EXIT_CODES},
-            },
+            {"action": "FailJob", "onExitCodes": permanent},
         ]
     }
 

@@ -11,7 +11,6 @@ from phi3k_jobs.names import RUN_LABEL, WANDB_ANNOTATION
 from phi3k_jobs.pod import RUNS_VOLUME
 from phi3k_jobs.refusals import NotFoundError
 from phi3k_jobs.render import Kind
-from phi3k_jobs.trainjob import patched_volumes
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
 
 FINISHED = ("Succeeded", "Failed")
@@ -108,14 +107,19 @@ def check_namespace(cluster: Cluster) -> None:
 
 
 def cancel(cluster: Cluster, run: Run) -> None:
-    """Delete the run's job and what belongs to it; claims, and so its checkpoints, stay."""
-    cluster.delete(KIND_OBJECTS[run.kind], run.name)
+    """Delete the run's job and what belongs to it; claims, and so its checkpoints, stay.
+
+    Raises:
+        OutputError: another run has its name since.
+    """
+    cluster.delete(KIND_OBJECTS[run.kind], run.name, uid=run.uid)
 
 
 def remove(cluster: Cluster, run: Run) -> None:
     """Cancel the run and wait until its job is gone.
 
     Raises:
+        OutputError: another run has its name since.
         UnavailableError: it is still there after half a minute.
     """
     cancel(cluster, run)
@@ -134,18 +138,24 @@ def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
     cluster.patch(KIND_OBJECTS[run.kind], run.name, change)
 
 
-def runs_claim(run: Run) -> str | None:
-    """Return the name of the claim that keeps the run's checkpoints, None for a job that makes none."""
+def runs_claim(cluster: Cluster, run: Run) -> str | None:
+    """Return the name of the claim that keeps the run's checkpoints, None where what would tell is gone."""
     spec = run.job["spec"]
-    if run.kind == "pytorchjob":
+    if run.kind == "trainjob":
+        runtime = cluster.get("TrainingRuntime", run.name)
+        if runtime is None:
+            return None
+        (workers,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+        pods = workers["template"]["spec"]["template"]
+    elif run.kind == "pytorchjob":
         (replica,) = spec["pytorchReplicaSpecs"].values()
-        volumes = replica["template"]["spec"]["volumes"]
-    elif run.kind == "job":
-        volumes = spec["template"]["spec"]["volumes"]
+        pods = replica["template"]
     else:
-        volumes = patched_volumes(run.job)
+        pods = spec["template"]
     return next(
-        str(volume["persistentVolumeClaim"]["claimName"]) for volume in volumes if volume["name"] == RUNS_VOLUME
+        str(volume["persistentVolumeClaim"]["claimName"])
+        for volume in pods["spec"]["volumes"]
+        if volume["name"] == RUNS_VOLUME
     )
 
 

@@ -11,7 +11,7 @@ from phi3k_jobs.job import job
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RECIPE_ANNOTATION, WANDB_ANNOTATION
 from phi3k_jobs.pytorchjob import pytorchjob
-from phi3k_jobs.trainjob import NEWEST_OVERRIDES, Overrides, trainjob
+from phi3k_jobs.trainjob import training_runtime, trainjob
 from phi3k_trainer.recipe import Recipe, recipe_sha256
 
 Kind = Literal["pytorchjob", "trainjob", "job"]
@@ -23,20 +23,14 @@ def kind_of(recipe: Recipe) -> Kind:
     return DEFAULT_KIND if recipe.cluster.kind == "auto" else recipe.cluster.kind
 
 
-def objects(
-    recipe: Recipe,
-    *,
-    kind: Kind | None = None,
-    wandb_run_id: str | None = None,
-    overrides: Overrides = NEWEST_OVERRIDES,
-) -> list[Manifest]:
+def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | None = None) -> list[Manifest]:
     """Return the run's objects in the order they are applied: what the job needs, then the job.
 
     Raises:
         RecipeError: the recipe asks for what its kind, GPUs or claims can't give.
     """
     chosen = kind or kind_of(recipe)
-    rendered = [*support.claims(recipe), support.config_map(recipe), support.service_account(recipe)]
+    rendered = [*support.claims(recipe), support.service_account(recipe), support.config_map(recipe)]
     if recipe.cluster.network_policy:
         rendered.append(support.network_policy(recipe))
     if recipe.cluster.disruption_budget:
@@ -44,7 +38,7 @@ def objects(
     if chosen == "job":
         rendered += [support.headless_service(recipe), job(recipe, wandb_run_id)]
     elif chosen == "trainjob":
-        rendered.append(trainjob(recipe, wandb_run_id, overrides))
+        rendered += [training_runtime(recipe, wandb_run_id), trainjob(recipe)]
     else:
         rendered.append(pytorchjob(recipe, wandb_run_id))
     rendered[-1]["metadata"]["annotations"] = _annotations(recipe, wandb_run_id)

@@ -44,12 +44,11 @@ RESOURCES = {
         Resource("kubeflow.org/v1", "PyTorchJob", "pytorchjobs"),
         Resource("kueue.x-k8s.io/v1beta1", "LocalQueue", "localqueues"),
         Resource("kueue.x-k8s.io/v1beta1", "Workload", "workloads"),
+        Resource("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
         Resource("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
         Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
         Resource("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False),
-        Resource(
-            "trainer.kubeflow.org/v1alpha1", "ClusterTrainingRuntime", "clustertrainingruntimes", namespaced=False
-        ),
         Resource("trainer.kubeflow.org/v1alpha1", "TrainJob", "trainjobs"),
+        Resource("trainer.kubeflow.org/v1alpha1", "TrainingRuntime", "trainingruntimes"),
     )
 }

@@ -13,12 +13,14 @@ from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RECIPE_ANNOTATION
 from phi3k_jobs.preflight import check_cluster, queue_note
 from phi3k_jobs.render import Kind, objects
-from phi3k_jobs.trainjob import NEWEST_OVERRIDES
+from phi3k_jobs.trainjob import is_runtime_unknown
 from phi3k_trainer.errors import OutputError, Phi3kError, UnavailableError
 from phi3k_trainer.recipe import Recipe, recipe_sha256
 
 GONE_SECONDS = 30.0
 POLL_SECONDS = 0.2
+# So long a submit takes at most from its first object to its job, and an operator to see what was made.
+SENDING_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,19 @@ def submit(cluster: Cluster, recipe: Recipe, *, dry_run: bool = False) -> Submis
         return Submission(before.name, cluster.namespace, before.kind, before.wandb_run_id or "", False, (note,))
     notes = check_cluster(cluster, recipe, capabilities)
     run_id = (before and before.wandb_run_id) or mint_wandb_run_id()
-    rendered = objects(recipe, kind=kind, wandb_run_id=run_id, overrides=capabilities.overrides or NEWEST_OVERRIDES)
+    rendered = objects(recipe, kind=kind, wandb_run_id=run_id)
     claims = [entry for entry in rendered if _is_claim(entry) and not _exists(cluster, entry)]
     own = [entry for entry in rendered if not _is_claim(entry)]
     _refuse_others(cluster, recipe, own[:-1])
-    tried = _try_all(cluster, [*claims, *own], again=before is not None)
-    notes += queue_note(recipe, capabilities, tried)
+    job = _try_all(cluster, [*claims, *own], again=before is not None)
     if before is not None:
         notes.append("the run of this name had failed: it goes on from its last checkpoint")
     if not dry_run:
         if before is not None:
             remove(cluster, before)
-        send(cluster, claims, own)
+        job = send(cluster, claims, own)
+    if job is not None:
+        notes += queue_note(recipe, capabilities, job)
     return Submission(recipe.name, cluster.namespace, kind, run_id, created=not dry_run, notes=tuple(notes))
 
 
@@ -108,21 +111,32 @@ def _refuse_others(cluster: Cluster, recipe: Recipe, around: Sequence[Manifest])
             )
 
 
-def _try_all(cluster: Cluster, rendered: Sequence[Manifest], *, again: bool) -> Manifest:
-    """Dry-run each object; return the job as the server would store it, defaults and webhooks included."""
+def _try_all(cluster: Cluster, rendered: Sequence[Manifest], *, again: bool) -> Manifest | None:
+    """Dry-run each object; return the job as the server would store it, defaults and webhooks included.
+
+    It is None for a TrainJob whose fields were accepted: its webhook says no more before the runtime is really there.
+    """
     *around, job = rendered
     for entry in around:
         cluster.apply(entry, dry_run=True)
     if again:
         job = {**job, "metadata": {**job["metadata"], "name": f"{job['metadata']['name']}-again"}}
-    return cluster.create(job, dry_run=True)
+    try:
+        return cluster.create(job, dry_run=True)
+    except Phi3kError as error:
+        if is_runtime_unknown(error):
+            return None
+        raise
 
 
 def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
     """Delete what a removed run of this name left: the cluster still collects it, and would take ours for it."""
-    left = [entry for entry in own[:-1] if cluster.delete(entry["kind"], entry["metadata"]["name"])]
+    there = [cluster.get(entry["kind"], entry["metadata"]["name"]) for entry in own[:-1]]
+    left = [entry for entry in there if entry is not None and entry["metadata"].get("ownerReferences")]
+    for entry in left:
+        cluster.delete(entry["kind"], entry["metadata"]["name"], uid=entry["metadata"]["uid"])
     deadline = time.monotonic() + GONE_SECONDS
-    while any(_exists(cluster, entry) for entry in left):
+    while any(_is_still_there(cluster, entry) for entry in left):
         if time.monotonic() > deadline:
             raise UnavailableError(
                 f"what the last run of this name left is not gone after {GONE_SECONDS:.0f} s: submit again later"
@@ -130,40 +144,75 @@ def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def send(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) -> None:
-    """Apply the claims and the objects around a job, create the job (the last), and give it what is its own.
+def _is_still_there(cluster: Cluster, entry: Manifest) -> bool:
+    found = cluster.get(entry["kind"], entry["metadata"]["name"])
+    return found is not None and bool(found["metadata"]["uid"] == entry["metadata"]["uid"])
+
+
+def send(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) -> Manifest:
+    """Send the claims, the objects around a job and the job (the last), which gets the others for its own.
+
+    Returns:
+        The job as the server has stored it.
 
     Raises:
-        Phi3kError: one is refused; those before it are deleted again.
+        OutputError: somebody else submits a run of this name at the same time.
+        Phi3kError: an object is refused; those before it are deleted again.
     """
     _remove_left_over(cluster, own)
-    sent: list[Manifest] = []
+    first, *around, job = own
+    _reserve(cluster, first, job["metadata"]["name"])
+    sent = [first]
     try:
-        for entry in [*claims, *own[:-1]]:
+        for entry in [*claims, *around]:
             sent.append(entry)
             cluster.apply(entry)
-        _give_to(cluster, _create_job(cluster, own[-1], sent), own[:-1])
+        created = _create_job(cluster, job, sent)
+        _give_to(cluster, created, own[:-1])
     except (Phi3kError, KeyboardInterrupt) as error:
         _take_back(cluster, sent, error)
         raise
+    return created
+
+
+def _reserve(cluster: Cluster, first: Manifest, name: str) -> None:
+    """Create a run's first object. All kinds of run have it, and of two who create it at the same time one can."""
+    deadline = time.monotonic() + SENDING_SECONDS
+    while True:
+        try:
+            cluster.create(first)
+        except OutputError:
+            if any(jobs_named(cluster, name)):
+                raise OutputError(
+                    f"somebody else has submitted {name} at the same time: choose another name with --name, or look "
+                    f"at that run with `phi3k status {name}`"
+                ) from None
+            if time.monotonic() > deadline:
+                # A submit that was killed has left it.
+                cluster.apply(first)
+                return
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def _create_job(cluster: Cluster, job: Manifest, sent: list[Manifest]) -> Manifest:
-    """Create the job. It is not applied: of two people who submit one name at the same time the second is refused."""
-    try:
-        created = cluster.create(job)
-    except OutputError:
-        # The objects around it have the other's names too: they are his now.
-        if other := cluster.get(job["kind"], job["metadata"]["name"]):
-            _give_to(cluster, other, [entry for entry in sent if not _is_claim(entry)])
-            sent.clear()
-        raise
-    except Phi3kError:
-        # The answer may be lost though the job is made.
+    """Create the job, and say so in `sent` also where the answer may be lost though it is made."""
+    deadline = time.monotonic() + SENDING_SECONDS
+    while True:
+        try:
+            created = cluster.create(job)
+        except OutputError:
+            # The job there is another's.
+            raise
+        except Phi3kError as error:
+            if is_runtime_unknown(error) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                continue
+            sent.append(job)
+            raise
         sent.append(job)
-        raise
-    sent.append(job)
-    return created
+        return created
 
 
 def _take_back(cluster: Cluster, sent: Sequence[Manifest], error: BaseException) -> None:

@@ -1,110 +1,64 @@
-"""A run as a TrainJob (trainer.kubeflow.org/v1alpha1, Kubeflow Trainer 2.x)."""
+"""A run as a TrainJob (trainer.kubeflow.org/v1alpha1, Kubeflow Trainer 2.x) with a TrainingRuntime of its own.
 
-from typing import Literal, get_args
+Only a runtime can say how a TrainJob's workers fail: on a shared one such as `torch-distributed` a permanent error is
+tried again six times, and then the pod is deleted with its log. And only what a TrainJob changes of a shared runtime
+has another name in every minor version: a runtime of its own is the same to all of them.
+"""
 
+import re
+
+from phi3k_jobs.job import job_spec
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import FIELD_MANAGER
-from phi3k_jobs.pod import (
-    ARGUMENTS,
-    ENTRYPOINT,
-    container_security_context,
-    environment,
-    placement,
-    pod_metadata,
-    pod_security_context,
-    resources,
-    volume_mounts,
-    volumes,
-)
+from phi3k_jobs.names import labels
+from phi3k_jobs.pod import environment
 from phi3k_jobs.pytorchjob import job_labels
-from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
-from phi3k_jobs.support import config_map_name
-from phi3k_trainer.errors import RecipeError
+from phi3k_jobs.shape import num_nodes, processes_per_replica
 from phi3k_trainer.recipe import Recipe
 
-RUNTIME = "torch-distributed"
-# The field that changes the runtime's pods was renamed with every minor version of Kubeflow Trainer.
-Overrides = Literal["podSpecOverrides", "podTemplateOverrides", "runtimePatches"]
-NEWEST_OVERRIDES: Overrides = "runtimePatches"
-_UNKNOWN_BEFORE_RUNTIME_PATCHES = ("securityContext", "terminationGracePeriodSeconds")
+API_VERSION = "trainer.kubeflow.org/v1alpha1"
+# The names by which Kubeflow Trainer finds the workers in a runtime: their Job, and the container in its pods.
+WORKERS = "node"
+ANCESTOR_LABEL = "trainer.kubeflow.org/trainjob-ancestor-step"
+# What the webhooks of Kubeflow Trainer 2.0 to 2.3 and of Kueue say of a TrainJob whose runtime they don't know (yet).
+_RUNTIME_UNKNOWN = re.compile(r"specified trainingRuntime must be created before the TrainJob|runtime '.+' not found")
 
 
-def trainjob(recipe: Recipe, wandb_run_id: str | None, overrides: Overrides = NEWEST_OVERRIDES) -> Manifest:
-    """Return the TrainJob for a cluster whose CRD has the field `overrides`.
-
-    Raises:
-        RecipeError: the recipe asks for a priority class, which a TrainJob can't carry.
-    """
-    if recipe.cluster.priority_class:
-        raise RecipeError(
-            "a TrainJob can't set cluster.priority_class on its pods: leave it out, give the runtime that class, "
-            "or use cluster.kind pytorchjob or job"
-        )
-    cluster = recipe.cluster
-    spec: Manifest = {
-        "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "ClusterTrainingRuntime", "name": RUNTIME},
-        "trainer": {
-            "image": cluster.image,
-            "command": list(ENTRYPOINT),
-            "args": list(ARGUMENTS),
-            "env": environment(recipe, wandb_run_id),
-            "numNodes": num_nodes(cluster),
-            "numProcPerNode": processes_per_replica(cluster),
-            "resourcesPerNode": resources(cluster),
-        },
-        overrides: [_override(recipe, wandb_run_id, overrides)],
-    }
-    if cluster.deadline:
-        spec["activeDeadlineSeconds"] = seconds(cluster.deadline)
+def training_runtime(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
+    """Return the TrainingRuntime of this run alone: its pods, and how they fail."""
+    workers = job_spec(recipe, wandb_run_id, WORKERS, environment(recipe, wandb_run_id))
+    template = {"metadata": {"labels": {ANCESTOR_LABEL: "trainer"}}, "spec": workers}
     return {
-        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "apiVersion": API_VERSION,
+        "kind": "TrainingRuntime",
+        "metadata": {"name": recipe.name, "labels": labels(recipe, "trainer")},
+        "spec": {
+            "mlPolicy": {"torch": {}},
+            "template": {"spec": {"replicatedJobs": [{"name": WORKERS, "template": template}]}},
+        },
+    }
+
+
+def trainjob(recipe: Recipe) -> Manifest:
+    """Return the TrainJob: how many nodes of its runtime run, and how many processes on each."""
+    return {
+        "apiVersion": API_VERSION,
         "kind": "TrainJob",
         "metadata": {"name": recipe.name, "labels": job_labels(recipe)},
-        "spec": spec,
+        "spec": {
+            "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": recipe.name},
+            "trainer": {
+                "numNodes": num_nodes(recipe.cluster),
+                "numProcPerNode": processes_per_replica(recipe.cluster),
+            },
+        },
     }
 
 
-def _override(recipe: Recipe, wandb_run_id: str | None, overrides: Overrides) -> Manifest:
-    pod = pod_patch(recipe)
-    metadata = pod_metadata(recipe, wandb_run_id)
-    if overrides == "runtimePatches":
-        template = {"spec": {"template": {"metadata": metadata, "spec": pod}}}
-        return {
-            "manager": f"{FIELD_MANAGER}.io/submit",
-            "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [{"name": "node", "template": template}]}}},
-        }
-    for name in _UNKNOWN_BEFORE_RUNTIME_PATCHES:
-        pod.pop(name)
-    for container in pod["containers"]:
-        container.pop("securityContext")
-    override: Manifest = {"targetJobs": [{"name": "node"}], "spec": pod}
-    if overrides == "podTemplateOverrides":
-        override["metadata"] = metadata
-    return override
+def workers_job(name: str) -> str:
+    """Return the name of the Job that Kubeflow Trainer makes for the workers of the run `name`."""
+    return f"{name}-{WORKERS}-0"
 
 
-def pod_patch(recipe: Recipe) -> Manifest:
-    """Return what phi3k adds to the runtime's pod."""
-    return {
-        "serviceAccountName": recipe.name,
-        "securityContext": pod_security_context(),
-        "terminationGracePeriodSeconds": seconds(recipe.cluster.grace),
-        "containers": [
-            {"name": "node", "securityContext": container_security_context(), "volumeMounts": volume_mounts()}
-        ],
-        "volumes": volumes(recipe.cluster, config_map_name(recipe)),
-        **placement(recipe),
-    }
-
-
-def patched_volumes(job: Manifest) -> list[Manifest]:
-    """Return the volumes of a TrainJob's pods, in whichever field they are patched in."""
-    spec = job["spec"]
-    for field in get_args(Overrides):
-        for patch in spec.get(field, []):
-            if field == "runtimePatches":
-                (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
-                patch = node["template"]["spec"]["template"]
-            volumes: list[Manifest] = patch["spec"]["volumes"]
-            return volumes
-    return []
+def is_runtime_unknown(error: Exception) -> bool:
+    """Return whether a TrainJob was refused only because its runtime is not there, or was made a moment ago."""
+    return _RUNTIME_UNKNOWN.search(str(error)) is not None

@@ -32,7 +32,8 @@ class Helm:
         """The objects of a release, without the pod of `helm test`."""
         result = self.run("template", name, str(CHART), "--skip-tests", *arguments, "--values=-", stdin=values)
         assert result.returncode == 0, result.stderr
-        return [entry for entry in yaml.load_all(result.stdout, yaml.CSafeLoader) if entry]
+        documents = [entry for entry in yaml.load_all(result.stdout, yaml.CSafeLoader) if entry]
+        return [entry for document in documents for entry in document.get("items", [document])]
 
     def refusal(self, name: str, *arguments: str, values: str = "{}") -> str:
         """What helm says when it refuses to render."""

@@ -150,7 +150,6 @@ def test_a_release_whose_name_cannot_be_a_runs_is_refused(helm: Helm, name: str)
         ({"gpus": 8, "nodes": 3}, "can't share equally"),
         ({"gpus": 32, "nodes": 2}, "can't share equally"),
         ({"gpus": 16, "runs": {"access_modes": ["ReadWriteOnce"]}}, "runs.access_modes"),
-        ({"kind": "trainjob", "priority_class": "high"}, "priority_class"),
         ({"submitter": {"create": True}}, "names nobody"),
     ],
 )

@@ -24,6 +24,38 @@ volumes:
 {{- include "phi3k.placement" .run }}
 {{- end -}}
 
+{{/*
+The pods that are made by a Job, however it came to be, and what their failures mean: an evicted pod costs no retry, a
+permanent error (sysexits) fails the job at once. Input: run, container (its name), rendezvous and subdomain, or neither.
+*/}}
+{{- define "phi3k.job-spec" -}}
+# One replica's failure makes its peers fail with it, and each counts.
+backoffLimit: {{ mul .run.cluster.retries .run.nodes }}
+{{- with .run.cluster.deadline }}
+activeDeadlineSeconds: {{ include "phi3k.seconds" . }}
+{{- end }}
+podFailurePolicy:
+  rules:
+    - action: Ignore
+      onPodConditions:
+        - {type: DisruptionTarget, status: "True"}
+    - action: FailJob
+      onExitCodes:
+        containerName: {{ .container }}
+        operator: In
+        values: {{ untilStep 64 79 1 | toJson }}
+template:
+  metadata:
+    {{- include "phi3k.pod-metadata" .run | nindent 4 }}
+  spec:
+    {{- $container := include "phi3k.trainer" (dict "run" .run "name" .container "rendezvous" .rendezvous) }}
+    {{- include "phi3k.pod-spec" (dict "run" .run "container" $container) | nindent 4 }}
+    restartPolicy: Never
+    {{- with .subdomain }}
+    subdomain: {{ . }}
+    {{- end }}
+{{- end -}}
+
 {{/* Where the pod may run; begins with a new line unless it is empty. */}}
 {{- define "phi3k.placement" -}}
 {{- with .cluster.node_selector }}
