@@ -1,0 +1,1 @@
+helm install burberry-lora ../../charts/phi3k --set gpus=8

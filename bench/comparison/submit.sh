@@ -1,0 +1,1 @@
+phi3k submit burberry-lora --gpus 8
