@@ -13,7 +13,6 @@ from phi3k_jobs.helm_values import helm_values
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.render import Kind, objects
 from phi3k_jobs.support import web_ports
-from phi3k_jobs.trainjob import Overrides
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
@@ -39,6 +38,7 @@ cluster:
   gpu_resource: amd.com/gpu
   queue: team-a
   queue_priority: urgent
+  priority_class: high
   node_selector: {"example.com/pool": "on", zone: "1"}
   tolerations: [{key: gpu, effect: NoSchedule}, {operator: Equal, key: a, value: "", toleration_seconds: 0}, {}]
   topology: topology.kubernetes.io/zone
@@ -77,10 +77,10 @@ def by_name(rendered: list[Manifest]) -> dict[tuple[str, str], Manifest]:
     return named
 
 
-def assert_equal_objects(helm: Helm, recipe: Recipe, *arguments: str, overrides: Overrides = "runtimePatches") -> None:
+def assert_equal_objects(helm: Helm, recipe: Recipe, *arguments: str) -> None:
     namespace = f"--namespace={recipe.cluster.namespace or 'default'}"
     rendered = helm.template(recipe.name, namespace, *arguments, values=helm_values(recipe))
-    assert without_what_is_helms(rendered) == by_name(objects(recipe, overrides=overrides))
+    assert without_what_is_helms(rendered) == by_name(objects(recipe))
 
 
 @pytest.mark.parametrize(("name", "kind"), list(product(ready_recipes(), KINDS)))
@@ -93,13 +93,8 @@ def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None
     recipe = parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}"])
     unset = Recipe.model_fields["cluster"].default
     same = [name for name in type(unset).model_fields if getattr(recipe.cluster, name) == getattr(unset, name)]
-    assert set(same) <= {"priority_class"}, "EVERYTHING should set these too"
+    assert same == [], "EVERYTHING should set these too"
     assert_equal_objects(helm, recipe)
-
-
-@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
-def test_a_priority_class_is_on_the_pods(helm: Helm, kind: str) -> None:
-    assert_equal_objects(helm, parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}", "cluster.priority_class=a"]))
 
 
 def test_the_addresses_that_the_recipe_names_can_be_reached(helm: Helm) -> None:
@@ -116,12 +111,6 @@ def test_the_addresses_that_the_recipe_names_can_be_reached(helm: Helm) -> None:
     recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"env": addresses})})
     assert web_ports(recipe) == [443, 80, 8080, 8443, 3128]
     assert_equal_objects(helm, recipe)
-
-
-@pytest.mark.parametrize("overrides", get_args(Overrides))
-def test_a_trainjob_speaks_the_dialect_of_the_clusters_trainer(helm: Helm, overrides: Overrides) -> None:
-    recipe = parse_recipe(EVERYTHING, overrides=["cluster.kind=trainjob"])
-    assert_equal_objects(helm, recipe, f"--set=trainjob_overrides={overrides}", overrides=overrides)
 
 
 @pytest.mark.parametrize("kind", KINDS)

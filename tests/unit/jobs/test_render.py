@@ -9,7 +9,6 @@ from kubeflow.training.api_client import ApiClient
 from kubeflow.training.models import KubeflowOrgV1PyTorchJob
 
 from phi3k_jobs.render import objects, to_json, to_yaml
-from phi3k_jobs.trainjob import trainjob
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
@@ -37,7 +36,15 @@ def pods(rendered: list[dict]) -> dict:
     if "pytorchReplicaSpecs" in spec:
         (replica,) = spec["pytorchReplicaSpecs"].values()
         return replica["template"]
-    return spec["template"]
+    return jobs_spec(rendered)["template"]
+
+
+def jobs_spec(rendered: list[dict]) -> dict:
+    """The spec of a Job, or of the one that a TrainJob's runtime describes."""
+    if last(rendered)["kind"] == "Job":
+        return last(rendered)["spec"]
+    (workers,) = rendered[-2]["spec"]["template"]["spec"]["replicatedJobs"]
+    return workers["template"]["spec"]
 
 
 class FakeResponse:
@@ -88,7 +95,7 @@ def test_one_node_is_a_master_and_several_are_elastic_workers() -> None:
     assert two["elasticPolicy"]["minReplicas"] == two["elasticPolicy"]["maxReplicas"] == 2
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_gpus_are_asked_for_by_the_clusters_own_name_for_them(kind: str) -> None:
     rendered = objects(recipe("cluster.gpus=4", "cluster.gpu_resource=amd.com/gpu"), kind=kind)
     (container,) = pods(rendered)["spec"]["containers"]
@@ -102,7 +109,7 @@ def test_no_gpus_train_on_the_cpu_with_one_process() -> None:
     assert not [name for name in pods(rendered)["spec"]["containers"][0]["resources"]["limits"] if "gpu" in name]
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_pods_meet_the_restricted_policy(kind: str) -> None:
     spec = pods(objects(recipe(), kind=kind))["spec"]
     (container,) = spec["containers"]
@@ -114,7 +121,7 @@ def test_pods_meet_the_restricted_policy(kind: str) -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_path_in_the_environment_lies_on_a_volume(kind: str) -> None:
     (container,) = pods(objects(recipe(), kind=kind))["spec"]["containers"]
     mounted = tuple(mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly"))
@@ -156,10 +163,28 @@ def test_the_operator_gets_its_time_out_before_the_pod_is_killed() -> None:
     assert int(environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) < 600
 
 
-@pytest.mark.parametrize("overrides", ["podSpecOverrides", "podTemplateOverrides", "runtimePatches"])
-def test_a_trainjob_uses_the_override_field_its_crd_has(overrides: str) -> None:
-    spec = trainjob(recipe(), None, overrides)["spec"]
-    assert [field for field in spec if field.endswith(("Overrides", "Patches"))] == [overrides]
+@pytest.mark.parametrize("kind", ["trainjob", "job"])
+def test_permanent_errors_fail_a_job_at_once_and_evictions_cost_no_retry(kind: str) -> None:
+    wanted = recipe("cluster.gpus=16", "cluster.retries=2")
+    workers = jobs_spec(objects(wanted, kind=kind))
+    evicted, permanent = workers["podFailurePolicy"]["rules"]
+    assert evicted["action"] == "Ignore"
+    assert permanent["action"] == "FailJob"
+    assert permanent["onExitCodes"]["values"] == list(range(64, 79))
+    assert permanent["onExitCodes"]["containerName"] == workers["template"]["spec"]["containers"][0]["name"]
+    assert workers["backoffLimit"] == 2 * 2
+
+
+def test_a_trainjob_has_a_runtime_of_its_own_that_comes_before_it() -> None:
+    *_, runtime, job = objects(recipe("cluster.gpus=16"), kind="trainjob")
+    assert (runtime["kind"], runtime["metadata"]["name"]) == ("TrainingRuntime", "demo")
+    assert (job["spec"]["runtimeRef"]["kind"], job["spec"]["runtimeRef"]["name"]) == ("TrainingRuntime", "demo")
+    assert job["spec"]["trainer"] == {"numNodes": 2, "numProcPerNode": 8}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_priority_class_is_on_the_pods(kind: str) -> None:
+    assert pods(objects(recipe("cluster.priority_class=high"), kind=kind))["spec"]["priorityClassName"] == "high"
 
 
 def test_a_queue_is_kueues_label_on_the_job() -> None:
