@@ -3,11 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.pods import container_status, termination
+from phi3k_jobs.stalling import stall_of
 
 DEADLINE = 75
 KILLED = 137
@@ -39,6 +42,7 @@ class Facts:
     workloads: Sequence[Manifest] = ()
     workers: Manifest | None = None
     """The Job that a TrainJob has made, where the run has ended."""
+    now: datetime = field(default_factory=partial(datetime.now, UTC))
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,11 @@ _WAITING_RULES: tuple[Callable[[Facts], Diagnosis | None], ...] = (
 
 
 def _running(facts: Facts) -> Diagnosis:
+    for pod in facts.pods:
+        if stall := stall_of(pod, facts.events, facts.now):
+            again = f"`phi3k suspend {facts.run.name}` and `phi3k resume {facts.run.name}`"
+            action = f"look at its log; if it hangs, {again} start it again from its last checkpoint"
+            return Diagnosis("Stalled", stall, action)
     running = sum(map(_is_running, facts.pods))
     finished = sum(pod["status"]["phase"] == "Succeeded" for pod in facts.pods)
     if facts.pods and running + finished == len(facts.pods):

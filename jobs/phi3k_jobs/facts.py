@@ -8,9 +8,10 @@ from phi3k_jobs.diagnosis import Facts
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.logs import read_tail
 from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.names import workers_job
 from phi3k_jobs.pods import current_pods, has_log, pod_selector
 from phi3k_jobs.progress import Progress, read_progress
-from phi3k_jobs.trainjob import workers_job
+from phi3k_jobs.stalling import is_unready
 from phi3k_trainer.errors import Phi3kError
 
 # Pods that wait do so for the same reason: asking about a few is enough, however many there are.
@@ -53,8 +54,8 @@ def _claims(cluster: Cluster, pods: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequence[Manifest]) -> Iterator[Manifest]:
-    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait and claims that are not bound."""
-    waiting = (pod for pod in pods if pod["status"]["phase"] != "Running")
+    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait or stall, of claims not bound."""
+    waiting = (pod for pod in pods if pod["status"]["phase"] != "Running" or is_unready(pod))
     names = [run.name, *([workers_job(run.name)] if run.kind == "trainjob" else [])]
     names += [pod["metadata"]["name"] for pod in islice(waiting, PODS_ASKED_ABOUT)]
     names += [claim["metadata"]["name"] for claim in claims if claim.get("status", {}).get("phase") != "Bound"]

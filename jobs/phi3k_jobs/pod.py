@@ -1,13 +1,15 @@
 """The trainer's pod: one container that needs no root, no token and no writable root filesystem."""
 
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import WANDB_ANNOTATION, labels
+from phi3k_jobs.names import RUNS_VOLUME, WANDB_ANNOTATION, labels
 from phi3k_jobs.shape import gpus_per_replica, seconds
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
 
 CACHE, RUNS, RECIPES, SCRATCH = "/cache", "/runs", "/etc/phi3k", "/tmp"
-RUNS_VOLUME = "runs"
+HEALTH_FILE = f"{SCRATCH}/phi3k-health.json"
+METRICS_PORT = 9464
+METRICS_PORT_NAME = "metrics"
 USER_ID = 10001
 ENTRYPOINT = ["/opt/phi3k/bin/python", "-m", "phi3k_trainer.training.entrypoint"]
 ARGUMENTS = [
@@ -98,7 +100,7 @@ def container_security_context() -> Manifest:
 
 def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) -> Manifest:
     """Return the trainer's container, named `name` as the job's kind wants it."""
-    return {
+    container: Manifest = {
         "name": name,
         "image": recipe.cluster.image,
         "imagePullPolicy": recipe.cluster.image_pull_policy,
@@ -107,8 +109,26 @@ def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) ->
         "env": environment,
         "resources": resources(recipe.cluster),
         "securityContext": container_security_context(),
+        "readinessProbe": readiness_probe(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": volume_mounts(),
+    }
+    if recipe.cluster.pod_monitor:
+        container["ports"] = [{"name": METRICS_PORT_NAME, "containerPort": METRICS_PORT}]
+    return container
+
+
+def readiness_probe() -> Manifest:
+    """Return the probe by which READY says whether the run moves.
+
+    It is no liveness probe: Kubernetes must not kill a save because it is slow. The first answer comes at once and is
+    yes, since the training operator's services give only ready pods their DNS names, by which they have to meet.
+    """
+    return {
+        "exec": {"command": [ENTRYPOINT[0], "-I", "-S", "/opt/phi3k/health_check.py", HEALTH_FILE]},
+        "periodSeconds": 10,
+        # Training may use all cores.
+        "timeoutSeconds": 10,
     }
 
 
@@ -141,7 +161,10 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, seconds(cluster.grace) - SHUTDOWN_MARGIN_SECONDS)),
         "PHI3K_LOG_FORMAT": cluster.log_format,
         "PHI3K_IMAGE": cluster.image,
+        "PHI3K_HEALTH_FILE": HEALTH_FILE,
     }
+    if cluster.pod_monitor:
+        plain["PHI3K_METRICS_PORT"] = str(METRICS_PORT)
     if cluster.deadline:
         plain["PHI3K_DEADLINE_SECONDS"] = str(seconds(cluster.deadline))
     if wandb_run_id:

@@ -35,6 +35,8 @@ def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | Non
         rendered.append(support.network_policy(recipe))
     if recipe.cluster.disruption_budget:
         rendered.append(support.disruption_budget(recipe))
+    if recipe.cluster.pod_monitor:
+        rendered.append(support.pod_monitor(recipe))
     if chosen == "job":
         rendered += [support.headless_service(recipe), job(recipe, wandb_run_id)]
     elif chosen == "trainjob":

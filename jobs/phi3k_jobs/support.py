@@ -3,7 +3,8 @@
 import re
 
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import labels, selector
+from phi3k_jobs.names import RUN_LABEL, labels, selector
+from phi3k_jobs.pod import METRICS_PORT, METRICS_PORT_NAME
 from phi3k_jobs.shape import num_nodes
 from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256
 from phi3k_trainer.recipe.cluster import ClaimSection
@@ -63,8 +64,11 @@ def service_account(recipe: Recipe) -> Manifest:
 
 
 def network_policy(recipe: Recipe) -> Manifest:
-    """Return the policy: no one but the peers comes in; out go DNS, the web (W&B, the hub) and the peers."""
+    """Return the policy: in come the peers, and anyone to metrics; out go the peers, DNS and the web (W&B, the hub)."""
     peers = [{"podSelector": {"matchLabels": selector(recipe)}}]
+    ingress: list[Manifest] = [{"from": peers}]
+    if recipe.cluster.pod_monitor:
+        ingress.append({"ports": [{"protocol": "TCP", "port": METRICS_PORT}]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -72,7 +76,7 @@ def network_policy(recipe: Recipe) -> Manifest:
         "spec": {
             "podSelector": {"matchLabels": selector(recipe)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": peers}],
+            "ingress": ingress,
             "egress": [
                 {"to": peers},
                 {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
@@ -111,4 +115,18 @@ def disruption_budget(recipe: Recipe) -> Manifest:
         "kind": "PodDisruptionBudget",
         "metadata": {"name": recipe.name, "labels": labels(recipe, "trainer")},
         "spec": {"minAvailable": num_nodes(recipe.cluster), "selector": {"matchLabels": selector(recipe)}},
+    }
+
+
+def pod_monitor(recipe: Recipe) -> Manifest:
+    """Return the PodMonitor by which the Prometheus operator finds the metrics of every replica."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PodMonitor",
+        "metadata": {"name": recipe.name, "labels": labels(recipe, "trainer")},
+        "spec": {
+            "selector": {"matchLabels": selector(recipe)},
+            "podTargetLabels": [RUN_LABEL],
+            "podMetricsEndpoints": [{"port": METRICS_PORT_NAME}],
+        },
     }

@@ -53,6 +53,7 @@ cluster:
   grace: 90s
   network_policy: false
   disruption_budget: true
+  pod_monitor: true
   log_format: json
   env: {Z_LAST: "1e3", HOME: /tmp/home, A_FIRST: "yes"}
 """

@@ -53,7 +53,7 @@ def test_strict_linting_finds_nothing(helm: Helm) -> None:
 
 @pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
 def test_a_template_makes_one_object(helm: Helm, kind: str) -> None:
-    values = ["--set=disruption_budget=true,submitter.create=true", f"--set=kind={kind}"]
+    values = ["--set=disruption_budget=true,pod_monitor=true,submitter.create=true", f"--set=kind={kind}"]
     values += ["--set=submitter.subjects[0].kind=Group,submitter.subjects[0].name=ml"]
     result = helm.run("template", "own", str(CHART), *values)
     assert result.returncode == 0, result.stderr

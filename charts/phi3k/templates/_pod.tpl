@@ -125,6 +125,17 @@ resources:
   {{- include "phi3k.resources" .run | nindent 2 }}
 securityContext:
   {{- include "phi3k.container-security" . | nindent 2 }}
+# READY says whether the run moves; no liveness probe, since a slow save must not be killed.
+readinessProbe:
+  exec:
+    command: ["/opt/phi3k/bin/python", "-I", "-S", "/opt/phi3k/health_check.py", "/tmp/phi3k-health.json"]
+  periodSeconds: 10
+  timeoutSeconds: 10
+{{- if .run.cluster.pod_monitor }}
+ports:
+  - name: metrics
+    containerPort: 9464
+{{- end }}
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
   {{- include "phi3k.volume-mounts" . | nindent 2 }}
@@ -165,7 +176,11 @@ requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
   (list "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" (max 1 (sub $grace 30) | toString))
   (list "PHI3K_LOG_FORMAT" .cluster.log_format)
   (list "PHI3K_IMAGE" .cluster.image)
+  (list "PHI3K_HEALTH_FILE" "/tmp/phi3k-health.json")
 -}}
+{{- if .cluster.pod_monitor -}}
+  {{- $pairs = append $pairs (list "PHI3K_METRICS_PORT" "9464") -}}
+{{- end -}}
 {{- with .cluster.deadline -}}
   {{- $pairs = append $pairs (list "PHI3K_DEADLINE_SECONDS" (include "phi3k.seconds" .)) -}}
 {{- end -}}

@@ -121,6 +121,8 @@ class ClusterSection(Section):
     """Whether egress is limited to DNS, the peers, W&B and the hub."""
     disruption_budget: bool = False
     """Whether a PodDisruptionBudget holds off voluntary evictions."""
+    pod_monitor: bool = False
+    """Whether the pods serve metrics on port 9464 and a PodMonitor lets the Prometheus operator find them."""
     log_format: Literal["text", "json"] = "text"
     """Form of the log lines."""
     env: dict[str, str] = Field(default_factory=dict)
