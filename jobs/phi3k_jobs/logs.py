@@ -38,7 +38,7 @@ def read_logs(cluster: Cluster, run: Run, *, rank: int | None = None, previous: 
         if not chosen:
             raise MissingInputError(
                 f"the cluster has no earlier log of {run.name}: nothing was restarted, or the operator has removed the "
-                "pod that failed, with its log"
+                f"pod that failed, with its log; the claim of the runs keeps its lines in {run.name}/logs"
             )
     else:
         chosen = {rank_of(pod): (pod, {}) for pod in pods if has_log(pod)}
