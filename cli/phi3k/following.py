@@ -32,6 +32,11 @@ def line_printer(run: "Run") -> "Callable[[Line], None]":
     return show
 
 
+def notice(text: str) -> None:
+    """Say on the other stream what is not part of the output."""
+    typer.echo(f"note: {text}", err=True)
+
+
 def follow_to_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
     """Show the logs of a run while they are written; returns how it ended."""
     from phi3k_jobs.following import follow_logs
@@ -39,7 +44,7 @@ def follow_to_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
 
     run = find_run(cluster, name)
     show = line_printer(run)
-    for line in follow_logs(cluster, run):
+    for line in follow_logs(cluster, run, notice=notice):
         show(line)
     return wait_for_the_end(cluster, name)
 
@@ -49,7 +54,8 @@ def wait_for_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
     from phi3k_jobs.lifecycle import find_run
     from phi3k_jobs.waiting import wait_for_end
 
-    ended = wait_for_end(cluster, find_run(cluster, name), tell=lambda now: typer.echo(sentence(now), err=True))
+    run = find_run(cluster, name)
+    ended = wait_for_end(cluster, run, tell=lambda now: typer.echo(sentence(now), err=True), notice=notice)
     typer.echo(sentence(ended), err=True)
     return ended
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from phi3k.following import line_printer
+from phi3k.following import line_printer, notice
 from phi3k.placing import ContextOption, KubeconfigOption, NamespaceOption, RunArgument, open_cluster
 
 
@@ -41,8 +41,9 @@ def logs(
         raise UsageError("--follow and --previous exclude each other: what was before the crash does not go on")
     found = find_run(cluster, run)
     show = line_printer(found)
-    lines = (
-        follow_logs(cluster, found, rank=rank) if follow else read_logs(cluster, found, rank=rank, previous=previous)
-    )
+    if follow:
+        lines = follow_logs(cluster, found, notice=notice, rank=rank)
+    else:
+        lines = read_logs(cluster, found, rank=rank, previous=previous)
     for line in lines:
         show(line)

@@ -108,7 +108,14 @@ def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
     return [mapped, job]
 
 
-def run_in_cache(cluster: Cluster, recipe: Recipe, arguments: list[str], show: Callable[[Line], None]) -> object:
+def run_in_cache(
+    cluster: Cluster,
+    recipe: Recipe,
+    arguments: list[str],
+    *,
+    show: Callable[[Line], None],
+    notice: Callable[[str], None],
+) -> object:
     """Run the process beside the claim to its end, remove its Job, and return the JSON it ended with.
 
     Raises:
@@ -126,11 +133,11 @@ def run_in_cache(cluster: Cluster, recipe: Recipe, arguments: list[str], show: C
     run = find_run(cluster, name)
     last = ""
     try:
-        for line in follow_logs(cluster, run):
+        for line in follow_logs(cluster, run, notice=notice):
             if last:
                 show(Line(line.rank, line.pod, last))
             last = line.text
-        ended = wait_for_end(cluster, run, tell=lambda _: None)
+        ended = wait_for_end(cluster, run, tell=lambda _: None, notice=notice)
     finally:
         cancel(cluster, run)
     if ended.state != "Succeeded":

@@ -7,7 +7,7 @@ is lost or told twice; a pod that is made again under its name is read from its 
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import Empty, Queue
 
@@ -65,13 +65,17 @@ def _sortable(timestamp: str) -> str:
     return f"{seconds}.{fraction:0<9}"
 
 
-def follow_logs(cluster: Cluster, run: Run, *, rank: int | None = None) -> Iterator[Line]:
+def follow_logs(
+    cluster: Cluster, run: Run, *, notice: Callable[[str], None], rank: int | None = None
+) -> Iterator[Line]:
     """Yield the lines of all replicas, or of one, as they come, each whole, until the run has ended or is cancelled.
 
+    Gives notice when the cluster does not answer, and goes on when it does again.
+
     Raises:
-        Phi3kError: a log may not be read, or the cluster has not answered for five minutes.
+        Phi3kError: a log may not be read.
     """
-    follower = _Follower(cluster, run, rank)
+    follower = _Follower(cluster, run, rank, notice)
     next_look = 0.0
     while True:
         if time.monotonic() >= next_look:
@@ -87,11 +91,12 @@ def follow_logs(cluster: Cluster, run: Run, *, rank: int | None = None) -> Itera
 class _Follower:
     """The pods of a run as last seen, and a thread a pod that reads its log into one queue."""
 
-    def __init__(self, cluster: Cluster, run: Run, rank: int | None) -> None:
+    def __init__(self, cluster: Cluster, run: Run, rank: int | None, notice: Callable[[str], None]) -> None:
         self.lines: Queue[Line] = Queue(LINES_HELD)
         self._cluster = cluster
         self._run = run
         self._rank = rank
+        self._notice = notice
         self._changed = threading.Condition()
         self._pods: dict[str, Manifest] = {}
         self._is_over = False
@@ -100,8 +105,9 @@ class _Follower:
 
     def look(self) -> None:
         """Ask for the run and its pods, once for all threads, and begin to read pods that are new."""
-        run = look_again(self._cluster, self._run)
-        pods = patiently(lambda: list(self._cluster.list("Pod", label_selector=pod_selector(self._run.name))))
+        selector = pod_selector(self._run.name)
+        run = look_again(self._cluster, self._run, self._notice)
+        pods = patiently(lambda: list(self._cluster.list("Pod", label_selector=selector)), self._notice)
         with self._changed:
             self._pods = {
                 pod["metadata"]["name"]: pod for pod in pods if self._rank is None or rank_of(pod) == self._rank

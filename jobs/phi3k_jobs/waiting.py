@@ -12,47 +12,45 @@ from phi3k_jobs.lifecycle import FINISHED, Run, jobs_named
 from phi3k_trainer.errors import MissingInputError, UnavailableError
 
 POLL_SECONDS = 2.0
-PATIENCE_SECONDS = 300.0
 # sysexits(3): the run has failed and nobody can say with which code.
 UNKNOWN_FAILURE = 70
 
 Answer = TypeVar("Answer")
 
 
-def patiently(ask: Callable[[], Answer]) -> Answer:
-    """Return what `ask` returns, asking again while the cluster is out of reach.
-
-    Raises:
-        UnavailableError: it has been for five minutes.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def patiently(ask: Callable[[], Answer], notice: Callable[[str], None]) -> Answer:
+    """Return what `ask` returns, asking again as long as the cluster is out of reach, and give notice of that once."""
+    is_told = False
     while True:
         try:
             return ask()
-        except UnavailableError:
-            if time.monotonic() > deadline:
-                raise
+        except UnavailableError as error:
+            if not is_told:
+                notice(f"{error}. This goes on when it answers again, and the run does meanwhile")
+            is_told = True
             time.sleep(POLL_SECONDS)
 
 
-def look_again(cluster: Cluster, run: Run) -> Run | None:
+def look_again(cluster: Cluster, run: Run, notice: Callable[[str], None]) -> Run | None:
     """Return the run as it is now; None where it was cancelled, even if another has its name since."""
-    named = patiently(lambda: [found for _, _, found in jobs_named(cluster, run.name)])
+    named = patiently(lambda: [found for _, _, found in jobs_named(cluster, run.name)], notice)
     return next((found for found in named if found is not None and found.uid == run.uid), None)
 
 
-def wait_for_end(cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None]) -> Diagnosis:
-    """Return how the run has ended, telling each change of its state meanwhile.
+def wait_for_end(
+    cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None], notice: Callable[[str], None]
+) -> Diagnosis:
+    """Return how the run has ended, telling each change of its state meanwhile, and when the cluster does not answer.
 
     Raises:
         MissingInputError: it was cancelled before it ended.
     """
     last: Diagnosis | None = None
     while True:
-        now = look_again(cluster, run)
+        now = look_again(cluster, run, notice)
         if now is None:
             raise MissingInputError(f"the run {run.name} was cancelled before it ended")
-        found = patiently(lambda now=now: diagnose(gather(cluster, now)))  # type: ignore[misc]
+        found = patiently(lambda now=now: diagnose(gather(cluster, now)), notice)  # type: ignore[misc]
         if now.state in FINISHED:
             # Some operators delete the pods of a job that failed: what was seen before is all there is.
             if found.exit_code is None and last is not None and last.exit_code is not None:

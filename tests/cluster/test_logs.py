@@ -1,11 +1,15 @@
 """Logs of every replica on a real cluster: whole, in order, once; through waiting, crashes and broken connections."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -69,13 +73,13 @@ def test_a_run_that_waits_has_no_log_yet_and_is_followed_from_its_first_line(phi
             phi3k.cluster.kubectl("label", node, "awaited-")
 
 
-def test_a_container_that_is_restarted_in_place_is_followed_through(phi3k: Command) -> None:
+def test_a_pod_that_is_replaced_by_another_is_followed_through(phi3k: Command) -> None:
     script = "[ -e /runs/second ] && echo second && exit 0; touch /runs/second; echo first; sleep 3; exit 1"
     phi3k.submit("restarted", script, "--kind", "trainjob")
     assert phi3k("logs", "-f", "restarted").out.split() == ["first", "second"]
 
 
-def test_the_container_before_a_restart_is_shown_as_previous(phi3k: Command) -> None:
+def test_while_a_run_is_tried_again_the_log_before_is_shown_as_previous(phi3k: Command) -> None:
     script = f"[ -e /runs/third ] && echo second && {{ {FOREVER}; }}; touch /runs/third; echo first; exit 1"
     phi3k.submit("crashed", script, "--kind", "trainjob")
     phi3k.status_when("crashed", lambda _: phi3k("logs", "crashed").out.split() == ["second"])
@@ -112,49 +116,128 @@ def test_follow_and_previous_exclude_each_other(phi3k: Command) -> None:
     assert phi3k("logs", "both", "-f", "--previous").code == 64
 
 
-@contextmanager
-def cutting(server: str, seconds: float) -> Iterator[str]:
-    """A way to the API server on which every connection breaks after so many seconds."""
-    address = urlsplit(server)
+class Way:
+    """A way to the API server that breaks its connections, and can be closed and opened again under its address."""
 
-    def carry(source: socket.socket, destination: socket.socket) -> None:
+    def __init__(self, server: str) -> None:
+        self._server = urlsplit(server)
+        self._port = 0
+        self._ends: list[socket.socket] = []
+        self.open()
+
+    @property
+    def address(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
+    def open(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def close(self) -> None:
         with suppress(OSError):
-            while data := source.recv(65536):
-                destination.sendall(data)
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
 
-    def cut(*ends: socket.socket) -> None:
+    def cut(self) -> None:
+        ends, self._ends = self._ends, []
         for end in ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
-    def accept() -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 near, _ = listener.accept()
-                far = socket.create_connection((address.hostname, address.port))
+                far = socket.create_connection((self._server.hostname, self._server.port))
+                self._ends += [near, far]
                 for pair in ((near, far), (far, near)):
-                    threading.Thread(target=carry, args=pair, daemon=True).start()
-                threading.Timer(seconds, cut, (near, far)).start()
+                    threading.Thread(target=self._carry, args=pair, daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+    @staticmethod
+    def _carry(source: socket.socket, destination: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                destination.sendall(data)
+
+
+@pytest.fixture
+def way(phi3k: Command) -> Iterator[Way]:
+    content = yaml.safe_load(phi3k.cluster.kubeconfig.read_text())
+    opened = Way(content["clusters"][0]["cluster"]["server"])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def on_the_way(phi3k: Command, way: Way, tmp_path: Path) -> Command:
+    """The command that reaches the API server on that way alone."""
+    content = yaml.safe_load(phi3k.cluster.kubeconfig.read_text())
+    section = content["clusters"][0]["cluster"]
+    section.pop("certificate-authority-data", None)
+    section.pop("certificate-authority", None)
+    section |= {"server": way.address, "insecure-skip-tls-verify": True}
+    (tmp_path / "config").write_text(yaml.safe_dump(content))
+    return Command(phi3k.cluster, phi3k.namespace, str(tmp_path / "config"))
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_connection_that_breaks_again_and_again_loses_no_line_and_repeats_none(
-    phi3k: Command, tmp_path: Path
+    phi3k: Command, way: Way, on_the_way: Command
 ) -> None:
-    content = yaml.safe_load(phi3k.cluster.kubeconfig.read_text())
-    section = content["clusters"][0]["cluster"]
     phi3k.submit("broken", COUNT_SLOWLY)
     phi3k.status_when("broken", lambda status: status["state"] == "Running")
-    with cutting(section["server"], seconds=1.5) as way:
-        section.pop("certificate-authority-data", None)
-        section.pop("certificate-authority", None)
-        section |= {"server": way, "insecure-skip-tls-verify": True}
-        (tmp_path / "config").write_text(yaml.safe_dump(content))
-        result = Command(phi3k.cluster, phi3k.namespace, str(tmp_path / "config"))("logs", "-f", "broken")
-    assert result.out.splitlines() == [f"line {i}" for i in range(1, 41)]
+    with ThreadPoolExecutor(1) as pool:
+        followed = pool.submit(on_the_way, "logs", "-f", "broken")
+        while not wait([followed], timeout=1.5).done:
+            way.cut()
+        assert followed.result().out.splitlines() == [f"line {i}" for i in range(1, 41)]
+
+
+@pytest.fixture
+def following(phi3k: Command, on_the_way: Command) -> Iterator[subprocess.Popen[str]]:
+    """`phi3k logs -f` of a run that has begun to write and goes on, as a process of its own."""
+    phi3k.submit("followed", "echo begun; while [ ! -e /runs/end ]; do sleep 0.2; done; rm /runs/end; echo ended")
+    where = ("--namespace", phi3k.namespace, "--kubeconfig", on_the_way.kubeconfig)
+    program = [sys.executable, "-c", "from phi3k.main import run; run()"]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [*program, "logs", "-f", "followed", *where],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        yield process
+        process.kill()
+
+
+def test_following_outlives_an_api_server_that_is_away_and_says_so_once(
+    phi3k: Command, way: Way, following: subprocess.Popen[str]
+) -> None:
+    assert following.stderr is not None
+    way.close()
+    notice = following.stderr.readline()
+    assert "does not answer" in notice
+    assert "goes on when it answers again" in notice
+    pod = phi3k.cluster.kubectl("get", "pods", "--namespace", phi3k.namespace, "--output=name", "-l", "phi3k/run")
+    phi3k.cluster.kubectl("exec", "--namespace", phi3k.namespace, pod.strip(), "--", "touch", "/runs/end")
+    with pytest.raises(subprocess.TimeoutExpired):
+        following.wait(timeout=3)
+    way.open()
+    out, err = following.communicate(timeout=60)
+    assert (following.returncode, out, err) == (0, "ended\n", "")
+
+
+def test_following_ends_at_once_when_the_user_says_so_while_the_api_server_is_away(
+    way: Way, following: subprocess.Popen[str]
+) -> None:
+    assert following.stderr is not None
+    way.close()
+    assert "does not answer" in following.stderr.readline()
+    following.send_signal(signal.SIGINT)
+    assert following.wait(timeout=10) == 130
