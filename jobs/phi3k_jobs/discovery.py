@@ -40,15 +40,16 @@ def look(cluster: Cluster) -> Capabilities:
     """Return what the cluster can run."""
     groups = {group["name"] for group in cluster.request("GET", "/apis", what="ask what the cluster has")["groups"]}
     kinds: list[Kind] = []
-    if "kubeflow.org" in groups and _serves(cluster, "PyTorchJob"):
+    if "kubeflow.org" in groups and serves(cluster, "PyTorchJob"):
         kinds.append("pytorchjob")
-    if "trainer.kubeflow.org" in groups and _serves(cluster, "TrainJob"):
+    if "trainer.kubeflow.org" in groups and serves(cluster, "TrainJob"):
         kinds.append("trainjob")
     kinds.append("job")
     return Capabilities(kinds=tuple(kinds), kueue="kueue.x-k8s.io" in groups)
 
 
-def _serves(cluster: Cluster, kind: str) -> bool:
+def serves(cluster: Cluster, kind: str) -> bool:
+    """Return whether the cluster has objects of that kind."""
     try:
         served = cluster.request("GET", f"/apis/{RESOURCES[kind].api_version}", what=f"ask for {kind}")
     except MissingInputError:

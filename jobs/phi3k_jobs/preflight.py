@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from phi3k_jobs.cluster import Cluster
-from phi3k_jobs.discovery import Capabilities
+from phi3k_jobs.discovery import Capabilities, serves
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.shape import gpus_per_replica, num_nodes
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, RecipeError, UnavailableError
@@ -20,7 +20,13 @@ def check_cluster(cluster: Cluster, recipe: Recipe, capabilities: Capabilities) 
     Raises:
         RecipeError: it can't start as asked: no node is that big, its GPU is too small, the quota, a claim or the
             queue forbids it.
+        UnavailableError: the recipe asks for a PodMonitor, which the cluster doesn't know.
     """
+    if recipe.cluster.pod_monitor and not serves(cluster, "PodMonitor"):
+        raise UnavailableError(
+            "cluster.pod_monitor is true, but the cluster has no PodMonitor (monitoring.coreos.com/v1): the Prometheus "
+            "operator is not installed. Set it to false, or ask for the operator"
+        )
     notes = []
     if cluster.allowed("list", "Node"):
         nodes = list(cluster.list("Node"))

@@ -52,6 +52,7 @@ JOBSET = GoTool("jobset")
 KUEUE = GoTool("kueue")
 HELM = GoTool("helm")
 KWOK = GoTool("kwok")
+PROMETHEUS_OPERATOR = GoTool("prometheus-operator")
 
 
 def cache_directory() -> Path:
