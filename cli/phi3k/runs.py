@@ -182,13 +182,15 @@ def resume(
 
 
 def _set_suspended(cluster: "Cluster", name: str, *, suspended: bool) -> None:
+    from phi3k_jobs.diagnosis import diagnose
+    from phi3k_jobs.facts import gather
     from phi3k_jobs.lifecycle import FINISHED, find_run, set_suspended
 
     run = find_run(cluster, name)
     if run.state in FINISHED:
         raise UsageError(f"{name} has {run.state.lower()}: there is nothing to suspend or resume")
-    if suspended == (run.state == "Suspended"):
-        raise UsageError(
-            f"{name} is {run.state} already" if suspended else f"{name} is not suspended: it is {run.state}"
-        )
+    # The job of a run that waits in a queue is suspended too.
+    state = diagnose(gather(cluster, run)).state
+    if suspended == (state == "Suspended"):
+        raise UsageError(f"{name} is {state} already" if suspended else f"{name} is not suspended: it is {state}")
     set_suspended(cluster, run, suspended=suspended)

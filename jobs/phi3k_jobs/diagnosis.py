@@ -10,6 +10,7 @@ from functools import partial
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.pods import container_status, termination
+from phi3k_jobs.queueing import is_held, why_queued
 from phi3k_jobs.stalling import stall_of
 
 DEADLINE = 75
@@ -97,12 +98,9 @@ def _finished(facts: Facts) -> Diagnosis:
 def _suspended(facts: Facts) -> Diagnosis | None:
     if facts.run.state != "Suspended":
         return None
-    for workload in facts.workloads:
-        for condition in workload.get("status", {}).get("conditions", []):
-            if condition["type"] == "QuotaReserved" and condition["status"] == "False":
-                return Diagnosis(
-                    "Queued", f"Kueue holds it back: {condition['message']}", "it starts by itself once there is room"
-                )
+    if facts.workloads and not is_held(facts.workloads):
+        cause, action = why_queued(facts.workloads[0])
+        return Diagnosis("Queued", cause, action)
     return Diagnosis("Suspended", "somebody suspended the run", f"`phi3k resume {facts.run.name}` lets it go on")
 
 

@@ -5,7 +5,7 @@ from itertools import islice
 
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.diagnosis import Facts
-from phi3k_jobs.lifecycle import FINISHED, Run
+from phi3k_jobs.lifecycle import FINISHED, Run, workloads_of
 from phi3k_jobs.logs import read_tail
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import workers_job
@@ -30,7 +30,7 @@ def gather(cluster: Cluster, run: Run) -> Facts:
         pods=pods,
         events=list(_events(cluster, run, pods, claims)),
         claims=claims,
-        workloads=list(cluster.list("Workload", label_selector=f"kueue.x-k8s.io/job-uid={run.uid}")),
+        workloads=workloads_of(cluster, run),
     )
 
 

@@ -14,6 +14,8 @@ from phi3k_jobs.render import Kind
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
 
 FINISHED = ("Succeeded", "Failed")
+# Kueue's label for the uid of the job that a Workload stands for.
+WORKLOAD_LABEL = "kueue.x-k8s.io/job-uid"
 GONE_SECONDS = 30.0
 POLL_SECONDS = 0.2
 
@@ -130,8 +132,20 @@ def remove(cluster: Cluster, run: Run) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def workloads_of(cluster: Cluster, run: Run) -> list[Manifest]:
+    """Return what Kueue keeps of the run; nothing where Kueue does not manage it."""
+    return list(cluster.list("Workload", label_selector=f"{WORKLOAD_LABEL}={run.uid}"))
+
+
 def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
-    """Suspend the run (its pods save and go, GPUs are free) or let it go on from its last checkpoint."""
+    """Suspend the run (its pods save and go, GPUs are free) or let it go on from its last checkpoint.
+
+    Kueue starts and suspends the jobs it manages as it sees fit, so it is told: with the job alone it would undo it.
+    """
+    if workloads := workloads_of(cluster, run):
+        for workload in workloads:
+            cluster.patch("Workload", workload["metadata"]["name"], {"spec": {"active": not suspended}})
+        return
     change: Manifest = {"spec": {"suspend": suspended}}
     if run.kind == "pytorchjob":
         change = {"spec": {"runPolicy": {"suspend": suspended}}}

@@ -19,7 +19,8 @@ RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("", ("pods",), ("get", "list")),
     ("", ("pods/log",), ("get",)),
     ("", ("events", "resourcequotas"), ("list",)),
-    ("kueue.x-k8s.io", ("localqueues", "workloads"), ("list",)),
+    ("kueue.x-k8s.io", ("localqueues",), ("list",)),
+    ("kueue.x-k8s.io", ("workloads",), ("list", "patch")),
 )
 
 

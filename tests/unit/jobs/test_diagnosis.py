@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from phi3k_jobs.diagnosis import Facts, diagnose
+from phi3k_jobs.diagnosis import Diagnosis, Facts, diagnose
 from phi3k_jobs.lifecycle import Run
 from phi3k_jobs.pods import current_pods
 
@@ -44,11 +44,41 @@ def test_how_a_container_ended(code: int, reason: str, words: str) -> None:
     assert found.exit_code == code
 
 
+def queued(*conditions: tuple[str, str, str], active: bool = True) -> Diagnosis:
+    """The diagnosis of a suspended run of the queue `team`, from Kueue's conditions: type, status, message."""
+    stated = [{"type": kind, "status": status, "message": message} for kind, status, message in conditions]
+    workload = {"spec": {"queueName": "team", "active": active}, "status": {"conditions": stated}}
+    return diagnose(Facts(run("Suspended"), workloads=[workload]))
+
+
+NO_QUOTA = ("QuotaReserved", "False", "insufficient unused quota for cpu")
+
+
 def test_what_kueue_says_comes_before_that_somebody_suspended_it() -> None:
-    condition = {"type": "QuotaReserved", "status": "False", "message": "insufficient unused quota for cpu"}
-    found = diagnose(Facts(run("Suspended"), workloads=[{"status": {"conditions": [condition]}}]))
+    found = queued(NO_QUOTA)
     assert found.state == "Queued"
+    assert "in the queue team: insufficient unused quota" in found.cause
+
+
+def test_a_run_that_kueue_has_not_looked_at_is_queued_too() -> None:
+    assert queued().state == "Queued"
+
+
+def test_quota_without_admission_waits_for_the_queues_checks() -> None:
+    assert "admission checks" in queued(("QuotaReserved", "True", "Quota reserved in ClusterQueue team")).cause
+
+
+def test_a_preempted_run_goes_on_from_its_checkpoint() -> None:
+    found = queued(NO_QUOTA, ("Preempted", "True", "Preempted to accommodate a workload"))
+    assert "preempted" in found.cause
     assert "insufficient unused quota" in found.cause
+    assert "checkpoint" in found.action
+
+
+def test_a_run_that_somebody_holds_back_in_its_queue_is_suspended() -> None:
+    found = queued(NO_QUOTA, active=False)
+    assert found.state == "Suspended"
+    assert "phi3k resume demo" in found.action
 
 
 def test_no_pod_and_no_event_points_at_the_operator() -> None:
