@@ -66,6 +66,8 @@ def test_torchrun_starts_the_command_in_two_processes(recipe: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report: ") == 1
+    for rank in (0, 1):
+        assert f"rank {rank} of 2 on cpu, weights replicated (DDP)" in done.stdout
 
 
 def first_moments(run_directory: Path) -> dict[str, torch.Tensor]:

@@ -26,11 +26,19 @@ def console_tracker(console: Console, name: str, step: int, total_steps: int) ->
         step: Optimiser step that the run starts after.
         total_steps: Optimiser step that the run ends with.
     """
-    if os.environ.get("PHI3K_LOG_FORMAT") == "json":
-        return JsonLines(console, name, step, total_steps)
-    if console.is_terminal:
+    if console.is_terminal and not _is_json_wanted():
         return ProgressBar(console, name, step, total_steps)
-    return PlainLines(console, name, step, total_steps)
+    return line_tracker(console, name, step, total_steps)
+
+
+def line_tracker(console: Console, name: str, step: int, total_steps: int) -> Tracker:
+    """The same without the bar, which only one process can draw."""
+    listener = JsonLines if _is_json_wanted() else PlainLines
+    return listener(console, name, step, total_steps)
+
+
+def _is_json_wanted() -> bool:
+    return os.environ.get("PHI3K_LOG_FORMAT") == "json"
 
 
 class Pace:

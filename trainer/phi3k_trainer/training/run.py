@@ -13,7 +13,9 @@ from phi3k_trainer.data.order import plan_steps
 from phi3k_trainer.errors import MissingInputError, Phi3kError, TrainingError
 from phi3k_trainer.evaluation.evaluate import Evaluation, evaluate
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
+from phi3k_trainer.planning.layout import Layout
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.tracking.console import line_tracker
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.tracking.start import run_id, start_tracking
 from phi3k_trainer.tracking.tracker import Tracker
@@ -154,6 +156,7 @@ def _build_loop(
     training, dtype = recipe.training, torch_dtype(recipe)
     shape = model_shape(preparation.base)
     layout = training_layout(recipe, shape, processes)
+    _introduce(processes, layout, recipe.name)
     plan = plan_steps(
         training.seed,
         preparation.train.num_tokens,
@@ -211,6 +214,14 @@ def _is_told_to_stop(stop_request: StopRequest, health: Health) -> bool:
     """Whether it is; it is asked before every batch of answers, so asking is a sign of life too."""
     health.beat()
     return stop_request.requested
+
+
+def _introduce(processes: Processes, layout: Layout, name: str) -> None:
+    """Let each of several processes say what it is: the log of a replica without the first would else be empty."""
+    if processes.world_size > 1:
+        how = "sharded (FSDP2)" if layout.parallel == "fsdp" else "replicated (DDP)"
+        message = f"rank {processes.rank} of {processes.world_size} on {processes.device}, weights {how}"
+        line_tracker(Console(), name, 0, 0).note(message)
 
 
 @contextmanager
