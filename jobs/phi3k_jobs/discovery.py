@@ -1,24 +1,27 @@
 """What a cluster can run: read from its discovery documents, which every user may read."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from phi3k_jobs.cluster import Cluster
-from phi3k_jobs.render import Kind
 from phi3k_jobs.resources import RESOURCES
 from phi3k_trainer.errors import MissingInputError, UnavailableError
-from phi3k_trainer.recipe import Recipe
 
-KIND_OBJECTS: dict[Kind, str] = {"pytorchjob": "PyTorchJob", "trainjob": "TrainJob", "job": "Job"}
+if TYPE_CHECKING:
+    from phi3k_jobs.render import Kind
+    from phi3k_trainer.recipe import Recipe
+
+KIND_OBJECTS: "dict[Kind, str]" = {"pytorchjob": "PyTorchJob", "trainjob": "TrainJob", "job": "Job"}
 
 
 @dataclass(frozen=True)
 class Capabilities:
     """The kinds of job a cluster has, best first, and whether it has Kueue."""
 
-    kinds: tuple[Kind, ...]
+    kinds: "tuple[Kind, ...]"
     kueue: bool
 
-    def choose(self, recipe: Recipe) -> Kind:
+    def choose(self, recipe: "Recipe") -> "Kind":
         """Return the recipe's kind, or for `auto` the best there is.
 
         Raises:

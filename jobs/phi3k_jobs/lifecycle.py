@@ -3,15 +3,17 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.discovery import KIND_OBJECTS
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import RUN_LABEL, WANDB_ANNOTATION
-from phi3k_jobs.pod import RUNS_VOLUME
+from phi3k_jobs.names import RUN_LABEL, RUNS_VOLUME, WANDB_ANNOTATION
 from phi3k_jobs.refusals import NotFoundError
-from phi3k_jobs.render import Kind
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
+
+if TYPE_CHECKING:
+    from phi3k_jobs.render import Kind
 
 FINISHED = ("Succeeded", "Failed")
 # Kueue's label for the uid of the job that a Workload stands for.
@@ -25,7 +27,7 @@ class Run:
     """A run as its job object tells it."""
 
     name: str
-    kind: Kind
+    kind: "Kind"
     state: str
     """Pending, Running, Restarting, Suspended, Succeeded or Failed."""
     created: str
@@ -173,7 +175,7 @@ def runs_claim(cluster: Cluster, run: Run) -> str | None:
     )
 
 
-def state_of(kind: Kind, job: Manifest) -> str:
+def state_of(kind: "Kind", job: Manifest) -> str:
     """Return the run's state from the conditions of its job."""
     status = job.get("status", {})
     conditions = {entry["type"] for entry in status.get("conditions", []) if entry.get("status") == "True"}
@@ -193,7 +195,7 @@ def state_of(kind: Kind, job: Manifest) -> str:
     return "Running" if ready else "Pending"
 
 
-def _run(kind: Kind, job: Manifest) -> Run:
+def _run(kind: "Kind", job: Manifest) -> Run:
     metadata = job["metadata"]
     return Run(
         name=metadata["name"],

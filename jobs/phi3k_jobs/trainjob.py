@@ -9,15 +9,13 @@ import re
 
 from phi3k_jobs.job import job_spec
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import labels
+from phi3k_jobs.names import WORKERS, labels
 from phi3k_jobs.pod import environment
 from phi3k_jobs.pytorchjob import job_labels
 from phi3k_jobs.shape import num_nodes, processes_per_replica
 from phi3k_trainer.recipe import Recipe
 
 API_VERSION = "trainer.kubeflow.org/v1alpha1"
-# The names by which Kubeflow Trainer finds the workers in a runtime: their Job, and the container in its pods.
-WORKERS = "node"
 ANCESTOR_LABEL = "trainer.kubeflow.org/trainjob-ancestor-step"
 # What the webhooks of Kubeflow Trainer 2.0 to 2.3 and of Kueue say of a TrainJob whose runtime they don't know (yet).
 _RUNTIME_UNKNOWN = re.compile(r"specified trainingRuntime must be created before the TrainJob|runtime '.+' not found")
@@ -52,11 +50,6 @@ def trainjob(recipe: Recipe) -> Manifest:
             },
         },
     }
-
-
-def workers_job(name: str) -> str:
-    """Return the name of the Job that Kubeflow Trainer makes for the workers of the run `name`."""
-    return f"{name}-{WORKERS}-0"
 
 
 def is_runtime_unknown(error: Exception) -> bool:
