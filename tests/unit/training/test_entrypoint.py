@@ -53,8 +53,20 @@ def test_the_deadline_terminates_the_child_and_says_so() -> None:
 
 
 def test_without_an_operator_one_process_runs_by_itself() -> None:
-    assert "--standalone" in torchrun_command("recipe.yaml", [], {})
-    assert "--standalone" not in torchrun_command("recipe.yaml", [], {"PET_NNODES": "2"})
+    command = torchrun_command("recipe.yaml", [], {})
+    assert "--standalone" in command
+    assert command[command.index("--nproc-per-node") + 1] == "1"
+
+
+def test_one_node_looks_for_no_other_whatever_name_it_was_given() -> None:
+    node = {"PET_NNODES": "1", "PET_NPROC_PER_NODE": "8", "PET_MASTER_ADDR": "demo-0.demo"}
+    command = torchrun_command("recipe.yaml", [], node)
+    assert "--standalone" in command
+    assert "--nproc-per-node" not in command
+
+
+def test_several_nodes_meet_where_the_operator_says() -> None:
+    assert "--standalone" not in torchrun_command("recipe.yaml", [], {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "8"})
 
 
 def test_overrides_are_passed_on_as_single_arguments() -> None:

@@ -33,10 +33,13 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def torchrun_command(recipe: str, overrides: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Return the command of torchrun; where no operator set its PET_* variables it runs one process by itself."""
+    """Return the command of torchrun, which reads PET_*; where no operator set them it runs one process by itself."""
     command = [sys.executable, "-m", "torch.distributed.run"]
-    if "PET_NNODES" not in environment and "PET_NPROC_PER_NODE" not in environment:
-        command += ["--standalone", "--nproc-per-node", "1"]
+    if environment.get("PET_NNODES", "1") == "1":
+        # A single node meets nobody, so it needs no name from a DNS that may be out of reach.
+        command.append("--standalone")
+    if "PET_NPROC_PER_NODE" not in environment:
+        command += ["--nproc-per-node", "1"]
     # The cluster starts a failed replica again, so torchrun must not: it would retry a wrong recipe too.
     command += ["--max-restarts", "0"]
     if environment.get(ALL_RANKS_VARIABLE) != "1":
