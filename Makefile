@@ -2,12 +2,13 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
+IMAGE ?= phi3k:dev
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # One thread each, since two test processes run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
-.PHONY: help install demo lint types check test test-golden test-faults test-end-to-end test-pictures test-chart bench lock clean
+.PHONY: help install demo lint types check test test-golden test-faults test-end-to-end test-pictures test-chart image bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +62,10 @@ test-pictures: $(VENV)/.installed-dev ## fine-tune on 1,911 pictures that nobody
 
 test-chart: cluster-build ## the Helm chart renders what phi3k renders
 	$(PYTEST) -n 2 tests/chart
+
+image: ## build the trainer image with docker, podman or buildah: make image IMAGE=registry/phi3k:0.1.0
+	@builder=$$(command -v docker || command -v podman || command -v buildah) || { echo "no docker, podman or buildah" >&2; exit 1; }; \
+	"$$builder" build --build-arg REVISION="$$(git describe --always --abbrev=40 --dirty)" --tag "$(IMAGE)" .
 
 bench: $(VENV)/.installed-dev ## measure parity with the published code
 	$(BIN)/python bench/parity.py
