@@ -17,6 +17,8 @@ DEADLINE = 75
 KILLED = 137
 # The runtime could not start the program: the image lacks it, or it may not be run.
 START_REASONS = ("StartError", "ContainerCannotRun", "RunContainerError")
+# Behind its reason the scheduler says whom it won't put out for this pod.
+PREEMPTION = re.compile(r"\. (?:no new claims to deallocate, )?preemption: ")
 CREATION_REASONS = {
     "CreateContainerConfigError": "create what is missing",
     "CreateContainerError": "the node tries again; if it stays so, look at the node",
@@ -136,16 +138,19 @@ def _claim_event(facts: Facts, name: str) -> str:
 
 
 def _unschedulable(facts: Facts) -> Diagnosis | None:
-    waiting = [pod for pod in facts.pods if pod["status"]["phase"] == "Pending"]
-    for pod in waiting:
-        for condition in pod["status"].get("conditions", []):
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                reason = condition.get("message", "not yet tried")
-                action = "wait for others to finish, or ask for less with --gpus"
-                if CORDONED in reason:
-                    action = "`kubectl get nodes` shows the cordoned node: uncordon it, or wait for another"
-                return Diagnosis("Pending", f"{len(waiting)} of {len(facts.pods)} pods find no node: {reason}", action)
-    return None
+    reasons = [
+        str(condition.get("message", "not yet tried"))
+        for pod in facts.pods
+        for condition in pod["status"].get("conditions", [])
+        if condition["type"] == "PodScheduled" and condition["status"] == "False"
+    ]
+    if not reasons:
+        return None
+    reason = PREEMPTION.split(reasons[0])[0]
+    action = "wait for others to finish, or ask for less with --gpus"
+    if CORDONED in reason:
+        action = "`kubectl get nodes` shows the cordoned node: uncordon it, or wait for another"
+    return Diagnosis("Pending", f"{len(reasons)} of {len(facts.pods)} pods find no node: {reason}", action)
 
 
 def _container_waiting(facts: Facts) -> Diagnosis | None:

@@ -90,7 +90,7 @@ def product_image(cluster: Cluster) -> str:
     return PRODUCT_IMAGE
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gpus(cluster: Cluster) -> Iterator[int]:
     """A node that says it has 8 GPUs: the scheduler counts them, and nothing uses them."""
     if cluster.sandbox is None:

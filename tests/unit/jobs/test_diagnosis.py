@@ -141,3 +141,12 @@ def test_a_full_volume_is_named_by_its_claim(path: str, claim: str) -> None:
     found = diagnose(Facts(run("Failed"), [failed]))
     assert path in found.cause
     assert f"the claim {claim}" in found.action
+
+
+def test_only_pods_without_a_node_are_counted_and_only_what_they_lack_is_told() -> None:
+    lack = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
+    message = f"{lack}. no new claims to deallocate, preemption: {lack}."
+    condition = {"type": "PodScheduled", "status": "False", "message": message}
+    placed = pod("demo-0", "Pending", conditions=[{"type": "PodScheduled", "status": "True"}])
+    unplaced = pod("demo-1", "Pending", rank=1, conditions=[condition])
+    assert diagnose(Facts(run("Pending"), [placed, unplaced])).cause == f"1 of 2 pods find no node: {lack}"

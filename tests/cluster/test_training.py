@@ -1,0 +1,157 @@
+"""The product's image trains the demo's recipe: on eight GPUs of a node, and in two pods as each kind of job."""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from .cluster import Cluster
+from .command import Command
+from .conftest import new_namespace
+
+# These tests share their runs, and patch the node.
+pytestmark = pytest.mark.xdist_group("node")
+
+SHORT = (
+    "data.sample.rows=60",
+    "data.eval_fraction=0.2",
+    "training.max_steps=3",
+    "evaluation.max_samples=4",
+    "evaluation.max_new_tokens=4",
+    # The loss with all its digits.
+    "cluster.log_format=json",
+)
+TWO_PODS = ("cluster.nodes=2", "training.parallel=fsdp")
+LARGEST_DIFFERENCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def phi3k(cluster: Cluster) -> Iterator[Command]:
+    """The command in a namespace of this module, which enforces the `restricted` policy."""
+    with new_namespace(cluster) as name:
+        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        yield Command(cluster, name, str(cluster.kubeconfig))
+
+
+Submit = Callable[..., None]
+Train = Callable[[str, int], Any]
+
+
+@pytest.fixture(scope="module")
+def submit(phi3k: Command, product_image: str) -> Submit:
+    """Submits the demo's recipe, shortened, with arguments of `phi3k submit` and more settings."""
+
+    def send(name: str, *arguments: str, settings: tuple[str, ...] = (), memory: str = "4Gi") -> None:
+        resources = f"{{cpu: 500m, memory: {memory}, shared_memory: 64Mi, ephemeral_storage: 1Gi}}"
+        settings = (*SHORT, f"cluster.image={product_image}", f"cluster.resources={resources}", *settings)
+        options = [option for setting in settings for option in ("--set", setting)]
+        result = phi3k("submit", "demo", "--name", name, *options, *arguments)
+        assert result.code == 0, result.err
+
+    return send
+
+
+@pytest.fixture(scope="module")
+def trained(phi3k: Command, submit: Submit) -> Train:
+    """Trains as a kind of job in so many pods with one process each, once; returns what `phi3k status` says then."""
+
+    @functools.cache
+    def train(kind: str, pods: int) -> Any:
+        name = f"{kind}-{pods}"
+        submit(name, "--gpus=0", f"--kind={kind}", settings=TWO_PODS if pods == 2 else ())
+        return finished(phi3k, name)
+
+    return train
+
+
+def finished(phi3k: Command, name: str) -> Any:
+    """What `phi3k status` says once the run has succeeded."""
+    waited = phi3k("wait", name)
+    assert waited.code == 0, waited.err + phi3k("logs", name).out
+    return phi3k.status(name)
+
+
+def evaluation_loss(phi3k: Command, name: str) -> float:
+    """The loss on the held-out rows after the last step, as the log has it."""
+    lines = (line[line.index("{") :] for line in phi3k("logs", name).out.splitlines() if '"eval/loss"' in line)
+    *_, last = (json.loads(line)["metrics"]["eval/loss"] for line in lines)
+    return float(last)
+
+
+@pytest.fixture(scope="module")
+def eight(gpus: int, submit: Submit) -> str:
+    """A run on all GPUs of the node, running or done."""
+    submit("eight", f"--gpus={gpus}", memory="8Gi")
+    return "eight"
+
+
+def test_eight_gpus_are_scheduled_as_eight(phi3k: Command, eight: str) -> None:
+    phi3k.status_when(eight, lambda status: status["state"] == "Running")
+    (pod,) = pods_of(phi3k, eight)
+    (container,) = pod["spec"]["containers"]
+    assert {container["resources"][kind]["nvidia.com/gpu"] for kind in ("requests", "limits")} == {"8"}
+    described = phi3k.cluster.kubectl("describe", "node", pod["spec"]["nodeName"])
+    allocated = described.partition("Allocated resources:")[2].splitlines()
+    assert ["nvidia.com/gpu", "8", "8"] in [line.split() for line in allocated]
+
+
+def test_a_process_trains_for_each_of_eight_gpus(phi3k: Command, eight: str, trained: Train) -> None:
+    status = finished(phi3k, eight)
+    assert "rank 0 of 8 on cpu, weights replicated (DDP)" in phi3k("logs", eight).out
+    assert status["progress"]["loss"] == pytest.approx(trained("job", 1)["progress"]["loss"], abs=LARGEST_DIFFERENCE)
+
+
+def test_a_run_that_succeeded_says_its_loss_and_its_checkpoint(phi3k: Command, trained: Train) -> None:
+    loss = trained("job", 1)["progress"]["loss"]
+    told = phi3k("status", "job-1").out
+    assert "job-1: Succeeded" in told
+    assert f"step 3 of 3, loss {loss:.4f}" in told
+    assert "last checkpoint: /runs/job-1/checkpoints/step-000003" in told
+
+
+@pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
+def test_two_pods_that_share_the_weights_end_with_the_loss_of_one_process(
+    phi3k: Command, trained: Train, kind: str
+) -> None:
+    alone, together = trained("job", 1), trained(kind, 2)
+    assert (together["state"], together["nodes"]) == ("Succeeded", 2)
+    assert together["progress"]["loss"] == pytest.approx(alone["progress"]["loss"], abs=LARGEST_DIFFERENCE)
+    assert evaluation_loss(phi3k, f"{kind}-2") == pytest.approx(evaluation_loss(phi3k, "job-1"), abs=LARGEST_DIFFERENCE)
+
+
+@pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
+def test_the_log_of_each_pod_is_shown_by_phi3k_and_by_kubectl(phi3k: Command, trained: Train, kind: str) -> None:
+    trained(kind, 2)
+    run = f"{kind}-2"
+    ours = phi3k("logs", run).out.splitlines()
+    selector = ("--namespace", phi3k.namespace, f"--selector=phi3k/run={run}")
+    plain = phi3k.cluster.kubectl("logs", *selector, "--prefix", "--tail=-1").splitlines()
+    for rank in range(2):
+        said = f"rank {rank} of 2 on cpu, weights sharded (FSDP2)"
+        assert [line[:4] for line in ours if said in line] == [f"[{rank}] "]
+        assert len([line for line in plain if said in line]) == 1
+    assert len({line.split()[0] for line in plain}) == 2
+
+
+# Last: it needs nothing of the others, and the operator answers late while eight processes begin on two cores.
+@pytest.mark.usefixtures("gpus")
+def test_sixteen_gpus_wait_for_more_than_the_eight_that_are_there(phi3k: Command, submit: Submit) -> None:
+    submit("sixteen", "--gpus=16")
+    try:
+        phi3k.status_when("sixteen", lambda status: "Insufficient nvidia.com/gpu" in status["cause"])
+        told = phi3k("status", "sixteen").out
+        assert (
+            "sixteen: Pending, 1 of 2 pods find no node: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu" in told
+        )
+        assert "what to do: wait for others to finish, or ask for less with --gpus" in told
+    finally:
+        phi3k("cancel", "sixteen", "--yes")
+
+
+def pods_of(phi3k: Command, run: str) -> list[dict[str, Any]]:
+    """The pods of a run."""
+    selector = ("--namespace", phi3k.namespace, f"--selector=phi3k/run={run}")
+    found: list[dict[str, Any]] = json.loads(phi3k.cluster.kubectl("get", "pods", *selector, "--output=json"))["items"]
+    return found
