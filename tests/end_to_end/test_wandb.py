@@ -1,5 +1,7 @@
 """Runs report to a real W&B-compatible server (openwandb), and never depend on it."""
 
+import base64
+import hashlib
 import json
 import os
 import signal
@@ -8,19 +10,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from phi3k_trainer.recipe import parse_recipe
+from tests.wandb_server import KEY, WandbServer
 
-KEY = "0123456789abcdef0123456789abcdef01234567"
 RUN_ID = "e2e0run1"
 PROJECT = "tracked"
-AXIS = "train/step"
 
 RECIPE = f"""
 apiVersion: phi3k/v1
@@ -59,6 +64,7 @@ tracker.log_predictions(last, [Prediction("row-1", (picture,), "What is this?", 
 checkpoint = directory / f"step-{last:06d}"
 checkpoint.mkdir(exist_ok=True)
 (checkpoint / "weights.safetensors").write_bytes(b"weights of step %d" % last)
+(checkpoint / "MANIFEST.json").write_text("{}")
 tracker.log_checkpoint(checkpoint, ["latest", "best", f"step-{last}"])
 if ending == "preempted":
     tracker.preempting()
@@ -68,26 +74,37 @@ print("FINISHED")
 
 
 @dataclass(frozen=True)
-class Server:
-    """A running openwandb."""
+class Server(WandbServer):
+    """A running openwandb and its process."""
 
-    url: str
-    data: Path
     process: subprocess.Popen[bytes]
 
-    def get(self, path: str) -> Any:
-        response = httpx.get(self.url + path, auth=("api", KEY), timeout=10)
-        response.raise_for_status()
-        return response.json()
 
-    def curve(self, name: str) -> dict[float, float]:
-        """The points of a metric over our own axis; the server knows that a point of both was logged at one time."""
-        axis, values = ({point["wall_time"]: point["value"] for point in self.points(key)} for key in (AXIS, name))
-        return {axis[moment]: value for moment, value in values.items()}
+@dataclass
+class Recorder:
+    """Passes every request on to the real server and every answer back, and keeps what GraphQL was asked."""
 
-    def points(self, name: str) -> list[dict[str, float]]:
-        points: list[dict[str, float]] = self.get(f"/api/v2/runs/{RUN_ID}/metrics?key={name}")["metrics"]
-        return points
+    target: str
+    url: str = ""
+    documents: list[dict[str, Any]] = field(default_factory=list)
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        """The variables of each GraphQL request for an operation."""
+        return [document["variables"] for document in self.documents if document.get("operationName") == operation]
+
+    def forward(self, handler: BaseHTTPRequestHandler) -> None:
+        """Pass one request on, under the name by which the client knows the server."""
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        if handler.path == "/graphql":
+            self.documents.append(json.loads(body))
+        headers = {name: value for name, value in handler.headers.items() if name.lower() != "accept-encoding"}
+        answer = httpx.request(handler.command, self.target + handler.path, content=body, headers=headers, timeout=30)
+        handler.send_response(answer.status_code)
+        for name, value in answer.headers.items():
+            if name not in ("connection", "transfer-encoding"):
+                handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(answer.content)
 
 
 def free_port() -> int:
@@ -105,6 +122,31 @@ def eventually(check: Callable[[], bool], seconds: float = 20.0) -> bool:
     return check()
 
 
+@contextmanager
+def recording(target: str) -> Iterator[Recorder]:
+    """A proxy in front of the server `target`, for the block."""
+    recorder = Recorder(target)
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Requests are kept, not printed."""
+
+        def do_GET(self) -> None:
+            recorder.forward(self)
+
+        def do_POST(self) -> None:
+            recorder.forward(self)
+
+        def do_PUT(self) -> None:
+            recorder.forward(self)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
+        recorder.url = f"http://127.0.0.1:{proxy.server_port}"
+        Thread(target=proxy.serve_forever).start()
+        yield recorder
+        proxy.shutdown()
+
+
 def without_empty_mappings(values: dict[str, Any]) -> dict[str, Any]:
     """W&B itself drops mappings without entries."""
     kept = {key: without_empty_mappings(value) if isinstance(value, dict) else value for key, value in values.items()}
@@ -117,17 +159,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
     log = (tmp_path / "server.log").open("wb")
     command = [str(Path(sys.executable).with_name("openwandb")), "serve", "--host", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen([*command, "--data-dir", str(data)], stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-
-    def is_up() -> bool:
-        try:
-            return httpx.get(url + "/login", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
-
+    running = Server(f"http://127.0.0.1:{port}", process)
     try:
-        assert eventually(is_up, 60), (tmp_path / "server.log").read_text()
-        yield Server(url, data, process)
+        assert eventually(running.is_up, 60), (tmp_path / "server.log").read_text()
+        yield running
     finally:
         process.kill()
         process.wait()
@@ -166,23 +201,46 @@ def test_everything_a_run_reports_arrives_at_the_server(server: Server, director
     assert f"W&B is online, because {server.url} knows the key" in done.stdout
     assert f"/runs/{RUN_ID}" in done.stdout, "the address of the run is printed"
 
-    assert server.curve("train/loss") == {step: 1 / step for step in range(1, 7)}
-    assert server.curve("eval/title/exact_match") == {6: 0.75}
+    assert server.curve(RUN_ID, "train/loss") == [(step, 1 / step) for step in range(1, 7)]
+    assert server.curve(RUN_ID, "eval/title/exact_match") == [(6, 0.75)]
 
-    config = {key: entry["value"] for key, entry in server.get(f"/api/v2/runs/{RUN_ID}/config")["config"].items()}
+    config = server.config(RUN_ID)
     assert config["recipe"] == without_empty_mappings(parse_recipe(RECIPE).model_dump(mode="json"))
     assert config["environment"]["packages"]["torch"]
     assert config["environment"]["git"]["commit"]
 
-    files = {file["name"]: Path(file["path"]) for file in server.get(f"/api/v1/runs/{RUN_ID}/files")["files"]}
-    tables = [path for name, path in files.items() if "eval/predictions" in name and name.endswith(".table.json")]
+    files = server.files(RUN_ID)
+    tables = [Path(path) for name, path in files.items() if "eval/predictions" in name and name.endswith(".table.json")]
     table = json.loads(tables[0].read_text())
     assert table["columns"] == ["step", "key", "picture", "prompt", "target", "answer"]
     step, key, _, *texts = table["data"][0]  # the picture itself lies in the table's artifact
     assert (step, key, texts) == (6, "row-1", ["What is this?", "Product: Parka", "Product: Coat"])
+    (sent,) = (Path(path) for name, path in files.items() if "eval/pictures" in name)
+    with Image.open(sent) as picture:
+        assert picture.size == (40, 30)
 
     artifacts = server.get(f"/api/v2/runs/{RUN_ID}/artifacts")["artifacts"]
     assert (f"checkpoint-{RUN_ID}", "model") in [(entry["name"], entry["artifact_type"]) for entry in artifacts]
+
+
+def manifest_digest(directory: Path) -> str:
+    """The digest of an artifact of these files: the MD5 of its names with the MD5 of each, as W&B defines it."""
+    content = {path.name: hashlib.md5(path.read_bytes()).digest() for path in directory.iterdir()}
+    lines = [f"{name}:{base64.b64encode(digest).decode()}\n" for name, digest in sorted(content.items())]
+    return hashlib.md5("".join(["wandb-artifact-manifest-v1\n", *lines]).encode()).hexdigest()
+
+
+def test_a_checkpoint_is_sent_under_its_aliases_as_what_its_files_are(server: Server, directory: Path) -> None:
+    """Openwandb forgets aliases, and says of every artifact that it is there already: what is asked of it counts."""
+    with recording(server.url) as recorder:
+        done = run_process(directory, recorder.url, 1, 6)
+    assert done.returncode == 0, done.stderr
+    created = [asked["input"] for asked in recorder.asked("CreateArtifact")]
+    (checkpoint,) = (entry for entry in created if entry["artifactCollectionName"] == f"checkpoint-{RUN_ID}")
+    assert checkpoint["runName"] == RUN_ID
+    assert {entry["alias"] for entry in checkpoint["aliases"]} == {"latest", "best", "step-6"}
+    assert json.loads(checkpoint["metadata"]) == {"directory": "step-000006"}
+    assert checkpoint["digest"] == manifest_digest(directory / "step-000006")
 
 
 def test_a_restarted_process_continues_the_same_run(server: Server, directory: Path) -> None:
@@ -190,9 +248,8 @@ def test_a_restarted_process_continues_the_same_run(server: Server, directory: P
     second = run_process(directory, server.url, 4, 6)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
 
-    runs = server.get(f"/api/v2/projects/default/{PROJECT}/runs")["runs"]
-    assert [run["run_id"] for run in runs] == [RUN_ID]
-    assert server.curve("train/loss") == {step: 1 / step for step in range(1, 7)}
+    assert server.run_ids(PROJECT) == [RUN_ID]
+    assert server.curve(RUN_ID, "train/loss") == [(step, 1 / step) for step in range(1, 7)]
     logged = [json.loads(line) for line in (directory / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in logged if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
 

@@ -133,13 +133,14 @@ class WandbRun(Tracker):
         self._calls.put(("logging metrics", lambda: self._run.log(values)))
 
     def log_predictions(self, step: int, predictions: Sequence[Prediction]) -> None:
-        """Log the table `eval/predictions`: step, key, pictures, prompt, target, answer."""
+        """Log the table `eval/predictions` (step, key, pictures, prompt, target, answer), the panel `eval/pictures`."""
         self._calls.put(("logging the table of predictions", lambda: self._log_table(step, predictions)))
 
     def _log_table(self, step: int, predictions: Sequence[Prediction]) -> None:
         self._check_server()
         table = prediction_table(step, predictions, self._recipe.data.max_pixels)
-        self._run.log({"train/step": step, "eval/predictions": table})
+        pictures = captioned_pictures(predictions, self._recipe.data.max_pixels)
+        self._run.log({"train/step": step, "eval/predictions": table, "eval/pictures": pictures})
 
     def log_checkpoint(self, path: Path, aliases: Sequence[str]) -> None:
         """Upload a checkpoint as a version of the artifact `checkpoint-<run id>` (online only)."""
@@ -199,6 +200,17 @@ def prediction_table(step: int, predictions: Sequence[Prediction], max_pixels: i
         padding = [None] * (pictures - len(images))
         table.add_data(step, row.key, *images, *padding, row.prompt, row.target, row.answer)
     return table
+
+
+def captioned_pictures(predictions: Sequence[Prediction], max_pixels: int) -> list[Any]:
+    """The pictures of predictions as wandb.Images, with target and answer below: a panel shows them step by step."""
+    import wandb
+
+    return [
+        wandb.Image(thumbnail(path, TABLE_PICTURE_PIXELS, max_pixels=max_pixels), caption=f"{row.target}\n{row.answer}")
+        for row in predictions
+        for path in row.images
+    ]
 
 
 def first_line(error: Exception) -> str:
