@@ -26,8 +26,8 @@ def storage(directory: Path) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "List", "items": [storage_class, *volumes]}
 
 
-def volume(directory: Path, name: str) -> dict[str, object]:
-    """One volume, larger than any claim."""
+def volume(directory: Path, name: str, storage_class: str = STORAGE_CLASS) -> dict[str, object]:
+    """One volume, larger than any claim by what it says."""
     path = directory / name
     path.mkdir(parents=True)
     path.chmod(0o777)
@@ -36,7 +36,7 @@ def volume(directory: Path, name: str) -> dict[str, object]:
         "kind": "PersistentVolume",
         "metadata": {"name": name},
         "spec": {
-            "storageClassName": STORAGE_CLASS,
+            "storageClassName": storage_class,
             "capacity": {"storage": "10Ti"},
             "accessModes": ["ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany"],
             "persistentVolumeReclaimPolicy": "Retain",
