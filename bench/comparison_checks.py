@@ -186,13 +186,13 @@ def outcome(cluster: Cluster, peer: Peer, mistake: Mistake, scratch: Path) -> st
     if altered:
         return "**changes that job**"
     if said.returncode == 0:
-        return "accepted" if any(name.startswith("PyTorchJob/") for name in made) else f"accepted: {summary(made)}"
+        return "accepted, as a TrainJob" if any(name.startswith("TrainJob/") for name in made) else "accepted"
     return f"refused, leaves {summary(made)}" if made else "refused"
 
 
 def summary(made: list[str]) -> str:
     """Count objects by kind."""
-    words = {"PersistentVolumeClaim": "claim", "TrainJob": "TrainJob", "Secret": "release"}
+    words = {"PersistentVolumeClaim": "claim", "Secret": "release"}
     kinds = [words.get(name.partition("/")[0], name.partition("/")[0]) for name in made]
     return ", ".join(
         f"{kinds.count(kind)} {kind}s" if kinds.count(kind) > 1 else f"a {kind}" for kind in dict.fromkeys(kinds)
@@ -223,4 +223,3 @@ def without_pytorchjobs(cluster: Cluster) -> Iterator[None]:
         yield
     finally:
         cluster.kubectl("create", "-f", "-", manifest=definition)
-        cluster.kubectl("wait", name, "--for=condition=Established", "--timeout=30s")

@@ -34,13 +34,21 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.stand_in import overrides
 
 PEERS = (TRAIN, CREATE_JOB, KUBECTL, SUBMIT)
-WORK = "sleep 600 & worker=$!; wait $worker || { echo 'a worker died: Signal 9 (SIGKILL)'; exit %(killed)s; }"
+WORK = (
+    "sleep 600 & worker=$!; wait $worker || { echo 'a worker died: Signal 9 (SIGKILL)' | tee $ENDED; exit %(killed)s; }"
+)
 HUNGRY = "x=x; while true; do x=$x$x; done"
 FULL = "echo x > /dev/full || exit %(full)s"
 TORCHRUN = {"killed": 1, "stopped": 1, "full": 1}
 ENTRY_POINT = {"killed": 137, "stopped": 143, "full": 74}
-# As the entry point writes it; kubelet shows it with the exit code.
-TERMINATION_MESSAGE = '{"exit_code": 74, "message": "writing /runs failed: No space left on device"}'
+# phi3k's entry point begins a second attempt with how the first one ended, and gives up where attempts lead nowhere.
+ATTEMPTS = """
+tell() { echo "{\\"exit_code\\": $1, \\"message\\": \\"$2\\"}" > /dev/termination-log; }
+ENDED=/runs/ended; n=$(($(cat /runs/attempt 2>/dev/null || echo 0) + 1)); echo $n > /runs/attempt
+before="attempt $n of this replica; the one before ended: $(cat $ENDED 2>/dev/null || echo killed as a whole)"
+[ $n = 1 ] || echo "{\\"attempt\\": $n, \\"previous\\": null, \\"message\\": \\"$before\\"}"
+[ $n -le 4 ] || { tell 70 "gave up: $before"; exit 70; }
+"""
 
 
 @dataclass(frozen=True)
@@ -110,9 +118,9 @@ def drain(place: Place) -> None:
 HUB_SECRET = ("--set", "cluster.hf_secret=hub")
 FAULTS = (
     Fault("`kill -9` of a worker", r"SIGKILL|signal 9", strike=kill_worker),
-    Fault("eviction through the API", r"[Ee]vict", strike=evict),
-    Fault("node drain", r"[Ee]vict|drain", strike=drain),
-    Fault("OOM kill", r"OOMKilled", work=HUNGRY, patience=120),
+    Fault("eviction through the API", r"[Ee]vict|told to stop", strike=evict),
+    Fault("node drain", r"[Ee]vict|drain|told to stop", strike=drain),
+    Fault("OOM kill", r"OOMKilled", work=HUNGRY, patience=180),
     Fault("an image that isn't there", r"pull", change=set_image, submit=("--set", "cluster.image=localhost:1/none:0")),
     Fault("a secret that has gone", r'secret "hub" not found', change=set_secret, submit=HUB_SECRET),
     Fault("full volume", r"No space left", work=FULL, patience=120),
@@ -127,12 +135,17 @@ def script(peer: Peer, fault: Fault) -> str:
     """The trainer's part: `train`'s own trainer reads no checkpoint, the others run phi3k's with a claim at /runs."""
     codes = ENTRY_POINT if peer is SUBMIT else TORCHRUN
     checkpoint = "/workspace/none" if peer is TRAIN else "/runs/step"
-    message = f"echo '{TERMINATION_MESSAGE}' > /dev/termination-log; " if peer is SUBMIT and fault.work is FULL else ""
-    return (
-        f"echo training begins at step $(cat {checkpoint} 2>/dev/null || echo 0); "
-        f"{'' if peer is TRAIN else f'echo 100 > {checkpoint}; '}"
-        f"trap 'exit {codes['stopped']}' TERM; {message}{fault.work}" % codes
-    )
+    lines = [
+        ATTEMPTS if peer is SUBMIT else "ENDED=/dev/null",
+        f"echo training begins at step $(cat {checkpoint} 2>/dev/null || echo 0)",
+        "" if peer is TRAIN else f"echo 100 > {checkpoint}",
+        f"trap 'echo told to stop > $ENDED; exit {codes['stopped']}' TERM",
+        "tell 74 'No space left on device'" if peer is SUBMIT and fault.work is FULL else "",
+        # phi3k's trainer watches its deadline itself.
+        "late=$PHI3K_DEADLINE_SECONDS; [ -z $late ] || { sleep $late; tell 75 'the deadline has passed'; exit 75; }",
+        fault.work % codes,
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def start(peer: Peer, fault: Fault, place: Place, objects: list[Any]) -> None:
@@ -183,7 +196,7 @@ def observe(peer: Peer, fault: Fault, place: Place, story: Story) -> None:
         story.state = holding[-1] if holding else ""
     for number, (command, text) in enumerate(words(peer, place)):
         # A description shows the script too, which tells nothing.
-        lines = [line.strip() for line in text.splitlines() if "begins at step $(" not in line]
+        lines = [line.strip() for line in text.splitlines() if not re.search(r"\$ENDED|\$\(cat", line)]
         if number == 0 and [" / ".join(lines)] != story.said[-1:]:
             story.said.append(" / ".join(lines))
         if told := [line for line in lines if re.search(fault.cause, line)]:
@@ -298,7 +311,11 @@ def sweep(place: Place) -> None:
     """Remove the checkpoint, so that the next run begins at 0."""
     volume = {"name": "runs", "persistentVolumeClaim": {"claimName": "phi3k-runs"}}
     mount = {"name": "runs", "mountPath": "/runs"}
-    container = {"name": "sweep", "image": "busybox:stable", "args": ["-c", "rm -f /runs/step"]}
+    container = {
+        "name": "sweep",
+        "image": "busybox:stable",
+        "args": ["-c", "rm -f /runs/step /runs/attempt /runs/ended"],
+    }
     container["volumeMounts"] = [mount]
     spec = {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sweep"}, "spec": spec}
