@@ -5,7 +5,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,16 +142,21 @@ def history(queue: Queue, product_image: str, tmp_path_factory: pytest.TempPathF
     with follower(phi3k, "first", log) as following:
         queue.train("second", product_image, SHORT)
         waiting = phi3k.status_when("second", lambda status: "insufficient unused quota" in status["cause"])
-        phi3k.status_when("first", lambda status: (status["progress"] or {"step": 0})["step"] >= PREEMPTED_FROM, PATIENCE)
+        phi3k.status_when("first", has_made(PREEMPTED_FROM), PATIENCE)
         queue.train("urgent", product_image, SHORT, urgent=True)
         preempted = phi3k.status_when("first", lambda status: status["state"] == "Queued")
         while_preempted = states(phi3k)
-        resumed = phi3k.status_when("first", lambda status: status["progress"] is not None, PATIENCE)
+        resumed = phi3k.status_when("first", has_made(1), PATIENCE)
         second = phi3k.status_when("second", lambda status: status["state"] not in ("Queued", "Suspended"), PATIENCE)
         while_second = states(phi3k)
         assert phi3k("wait", "second").code == 0
         following.wait(60)
     return History(waiting, preempted, while_preempted, resumed, second, while_second, states(phi3k), log.read_text())
+
+
+def has_made(steps: int) -> Callable[[Any], bool]:
+    """Whether a status tells of so many steps or more."""
+    return lambda status: status["progress"] is not None and status["progress"]["step"] >= steps
 
 
 def follower(phi3k: Command, name: str, log: Path) -> "subprocess.Popen[bytes]":
