@@ -118,8 +118,8 @@ def drain(place: Place) -> None:
 HUB_SECRET = ("--set", "cluster.hf_secret=hub")
 FAULTS = (
     Fault("`kill -9` of a worker", r"SIGKILL|signal 9", strike=kill_worker),
-    Fault("eviction through the API", r"[Ee]vict|told to stop", strike=evict),
-    Fault("node drain", r"[Ee]vict|drain|told to stop", strike=drain),
+    Fault("eviction through the API", r"[Ee]vict", strike=evict),
+    Fault("node drain", r"[Ee]vict|drain", strike=drain),
     Fault("OOM kill", r"OOMKilled", work=HUNGRY, patience=180),
     Fault("an image that isn't there", r"pull", change=set_image, submit=("--set", "cluster.image=localhost:1/none:0")),
     Fault("a secret that has gone", r'secret "hub" not found', change=set_secret, submit=HUB_SECRET),
