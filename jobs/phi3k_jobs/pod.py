@@ -1,8 +1,12 @@
 """The trainer's pod: one container that needs no root, no token and no writable root filesystem."""
 
+import re
+from collections.abc import Iterable
+
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RUNS_VOLUME, WANDB_ANNOTATION, labels
 from phi3k_jobs.shape import gpus_per_replica, seconds
+from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
 
@@ -19,6 +23,9 @@ ARGUMENTS = [
     "--set",
     f"data.cache={CACHE}/phi3k",
 ]
+SECRET_VARIABLES = {"WANDB_API_KEY": "wandb_secret", "HF_TOKEN": "hf_secret"}
+# What other fields of the recipe say, and what tells a replica which one it is.
+OWN_VARIABLES = re.compile(r"WANDB_RUN_ID|PHI3K_(DEADLINE_SECONDS|HEALTH_FILE|IMAGE|LOG_FORMAT|METRICS_PORT)|PET_.*")
 # Kubernetes kills what still runs after the grace period: torchrun has to give up, and say so, before.
 SHUTDOWN_MARGIN_SECONDS = 30
 
@@ -142,8 +149,13 @@ def resources(cluster: ClusterSection) -> Manifest:
 
 
 def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
-    """Return the trainer's environment: every writable path on a volume, secrets by reference."""
+    """Return the trainer's environment: every writable path on a volume, secrets by reference.
+
+    Raises:
+        RecipeError: the recipe sets a variable that has to be what phi3k or an operator makes it.
+    """
     cluster = recipe.cluster
+    _refuse_variables(cluster.env)
     plain = {
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
@@ -170,12 +182,21 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
     if wandb_run_id:
         plain["WANDB_RUN_ID"] = wandb_run_id
     plain.update(sorted(cluster.env.items()))
-    entries: list[Manifest] = [{"name": name, "value": value} for name, value in plain.items()]
+    # Kubernetes expands $(NAME) in values, and reads $$ as $.
+    entries: list[Manifest] = [{"name": name, "value": value.replace("$", "$$")} for name, value in plain.items()]
     if cluster.wandb_secret:
         entries.append(_from_secret("WANDB_API_KEY", cluster.wandb_secret, optional=True))
     if cluster.hf_secret:
         entries.append(_from_secret("HF_TOKEN", cluster.hf_secret, optional=False))
     return entries
+
+
+def _refuse_variables(env: Iterable[str]) -> None:
+    for name in env:
+        if field := SECRET_VARIABLES.get(name):
+            raise RecipeError(f"cluster.env can't set {name}: put it into a secret, and name that in cluster.{field}")
+        if OWN_VARIABLES.fullmatch(name):
+            raise RecipeError(f"cluster.env can't set {name}: phi3k, or the job's operator, sets it itself")
 
 
 def _from_secret(name: str, secret: str, *, optional: bool) -> Manifest:

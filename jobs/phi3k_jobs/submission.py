@@ -20,7 +20,7 @@ from phi3k_trainer.recipe import Recipe, recipe_sha256
 GONE_SECONDS = 30.0
 POLL_SECONDS = 0.2
 # So long a submit takes at most from its first object to its job, and an operator to see what was made.
-SENDING_SECONDS = 10.0
+SENDING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ class Command:
 
     def objects(self) -> list[str]:
         """What phi3k has in the namespace, besides claims, as `Kind name`."""
-        kinds = "pytorchjobs,trainjobs,jobs.batch,pods,configmaps,services,serviceaccounts,networkpolicies"
+        kinds = "pytorchjobs,trainjobs,trainingruntimes,jobs.batch,pods,configmaps,services,serviceaccounts"
+        kinds += ",networkpolicies"
         found = self.cluster.kubectl(
             "get", kinds, "--namespace", self.namespace, "--selector=phi3k/run", "--output=json"
         )

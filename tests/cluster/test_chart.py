@@ -128,7 +128,7 @@ def test_each_kind_of_job_ends_and_its_claims_stay(releases: Releases, kind: str
     releases.helm("uninstall", "my-run", "--wait")
     assert releases.claims() == claims
     assert set(claims) == {"phi3k-cache", "phi3k-runs"}
-    objects = "configmap,serviceaccount,service,networkpolicy,pytorchjob,trainjob,job"
+    objects = "configmap,serviceaccount,service,networkpolicy,pytorchjob,trainjob,trainingruntime,job"
     names = releases.kubectl("get", objects, "--selector=phi3k/run=my-run", "--output=name")
     assert names == ""
 
@@ -152,6 +152,20 @@ def test_an_upgrade_changes_no_run_on_its_way(releases: Releases) -> None:
     releases.helm("rollback", "my-run", "1")
     (pod,) = json.loads(releases.kubectl("get", "pod", "--selector=phi3k/run=my-run", "--output=json"))["items"]
     assert pod["status"]["phase"] in {"Pending", "Running"}
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(("kind", "other"), [("job", "pytorchjob"), ("trainjob", "job"), ("pytorchjob", "trainjob")])
+def test_an_upgrade_to_another_kind_is_refused_and_the_run_goes_on(releases: Releases, kind: str, other: str) -> None:
+    recipe = written("sleep 600")
+    releases.install("my-run", recipe, f"--set=kind={kind}")
+    values = json.dumps({"recipe": recipe})
+    refused = releases.try_helm("upgrade", "my-run", str(CHART), "--values=-", f"--set=kind={other}", stdin=values)
+    assert refused.returncode != 0
+    assert "the run my-run is there as a " in refused.stderr
+    jobs = releases.kubectl("get", "pytorchjob,trainjob,job", "--selector=phi3k/run", "--output=name").split()
+    assert [name for name in jobs if name.endswith("/my-run")] == jobs
+    assert len(jobs) == 1
 
 
 @pytest.mark.usefixtures("stand_in")

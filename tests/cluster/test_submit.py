@@ -1,15 +1,19 @@
 """Submitting to a real cluster: what is sent, what is refused, and that nothing is left behind."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from phi3k_jobs import submission
+
 from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
-from .stand_in import FOREVER
+from .stand_in import FOREVER, overrides
 
 KINDS = ("pytorchjob", "trainjob", "job")
 OBJECTS = {"pytorchjob": "pytorchjob", "trainjob": "trainjob", "job": "job.batch"}
@@ -82,6 +86,51 @@ def test_another_recipe_under_a_taken_name_is_refused(phi3k: Command) -> None:
     assert result.code == 73
     assert "the name taken is taken" in result.err
     assert "--name" in result.err
+
+
+def test_another_kind_under_a_taken_name_is_refused(phi3k: Command) -> None:
+    phi3k.submit("settled", FOREVER, "--kind", "job")
+    result = phi3k.submit("settled", FOREVER, "--kind", "trainjob")
+    assert result.code == 73
+    assert "the name settled is taken" in result.err
+    assert "by a Job of another recipe" in result.err
+    assert [entry for entry in phi3k.objects() if "TrainJob" in entry or "TrainingRuntime" in entry] == []
+
+
+@pytest.mark.parametrize("kinds", [("job", "job"), ("trainjob", "trainjob"), ("pytorchjob", "job")])
+def test_of_two_who_submit_one_name_at_the_same_time_one_is_refused(phi3k: Command, kinds: tuple[str, str]) -> None:
+    """In processes of their own, as two people would; what runs is what the winner has sent, whole."""
+    program = [sys.executable, "-c", "from phi3k.main import run; run()", "submit", "demo", "--name", "raced"]
+    where = ("--namespace", phi3k.namespace, "--kubeconfig", phi3k.kubeconfig)
+
+    def start(script: str, kind: str) -> subprocess.Popen[str]:
+        sets = [argument for override in overrides(script) for argument in ("--set", override)]
+        return subprocess.Popen([*program, "--kind", kind, *sets, *where], stderr=subprocess.PIPE, text=True)
+
+    racers = [start(f"echo {script}", kind) for script, kind in zip(("first", "second"), kinds, strict=True)]
+    complaints = [racer.communicate(timeout=120)[1] for racer in racers]
+    codes = [racer.returncode for racer in racers]
+    assert sorted(codes) == [0, 73], complaints
+    assert "raced" in complaints[codes.index(73)]
+    assert phi3k("wait", "raced").code == 0
+    assert phi3k("logs", "raced").out == ("first\n", "second\n")[codes.index(0)]
+    (run,) = phi3k("list", "--output", "json").json
+    assert run["kind"] == kinds[codes.index(0)]
+
+
+def test_what_a_killed_submit_has_left_is_taken_over(phi3k: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submission, "SENDING_SECONDS", 2.0)
+    left = ("create", "serviceaccount", "orphan", "--namespace", phi3k.namespace)
+    phi3k.cluster.kubectl(*left)
+    phi3k.cluster.kubectl("label", "serviceaccount", "orphan", "phi3k/run=orphan", "--namespace", phi3k.namespace)
+    assert phi3k.submit("orphan", "true", "--kind", "job", "--wait").code == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_variable_reaches_the_trainer_as_it_is_written(phi3k: Command, kind: str) -> None:
+    text = "$(HOME) $$(HOME) ${HOME} $HOME $$ $"
+    phi3k.submit("written", 'echo "$TEXT"', "--kind", kind, "--set", f"cluster.env.TEXT={text}", "--wait")
+    assert phi3k("logs", "written").out == f"{text}\n"
 
 
 def test_a_name_whose_service_account_is_someone_elses_is_refused(phi3k: Command) -> None:

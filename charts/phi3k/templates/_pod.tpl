@@ -156,7 +156,7 @@ limits: {{ toJson $held }}
 requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
 {{- end -}}
 
-{{/* Every writable path is on a volume; secrets are named, never read. */}}
+{{/* Every writable path is on a volume; secrets are named, never read. Kubernetes expands $(NAME): $$ keeps it text. */}}
 {{- define "phi3k.environment" -}}
 {{- $grace := include "phi3k.seconds" .cluster.grace | int64 -}}
 {{- $pairs := list
@@ -188,17 +188,25 @@ requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
   {{- $pairs = append $pairs (list "WANDB_RUN_ID" .) -}}
 {{- end -}}
 {{- $own := .cluster.env -}}
+{{- range $name, $_ := $own -}}
+  {{- with get (dict "WANDB_API_KEY" "wandb_secret" "HF_TOKEN" "hf_secret") $name -}}
+    {{- fail (printf "env can't set %s: put it into a secret, and name that in %s" $name .) -}}
+  {{- end -}}
+  {{- if regexMatch "^(WANDB_RUN_ID|PHI3K_(DEADLINE_SECONDS|HEALTH_FILE|IMAGE|LOG_FORMAT|METRICS_PORT)|PET_.*)$" $name -}}
+    {{- fail (printf "env can't set %s: phi3k, or the job's operator, sets it itself" $name) -}}
+  {{- end -}}
+{{- end -}}
 {{- $names := list -}}
 {{- range $pairs -}}
   {{- $name := index . 0 -}}
   {{- $names = append $names $name }}
 - name: {{ $name }}
-  value: {{ hasKey $own $name | ternary (get $own $name) (index . 1) | toJson }}
+  value: {{ hasKey $own $name | ternary (get $own $name) (index . 1) | replace "$" "$$" | toJson }}
 {{- end }}
 {{- range $name, $value := $own }}
 {{- if not (has $name $names) }}
 - name: {{ toJson $name }}
-  value: {{ toJson $value }}
+  value: {{ $value | replace "$" "$$" | toJson }}
 {{- end }}
 {{- end }}
 {{- with .cluster.wandb_secret }}

@@ -91,7 +91,7 @@ the one in force. Kubernetes expands $(NAME) in arguments: $$ keeps it text.
 {{- end -}}
 {{- range $field, $value := .cluster -}}
   {{- if ne (toJson $value) (toJson (get $stated $field)) -}}
-    {{- $arguments = concat $arguments (list "--set" (printf "cluster.%s=%s" $field (toJson $value | replace "$(" "$$("))) -}}
+    {{- $arguments = concat $arguments (list "--set" (printf "cluster.%s=%s" $field (toJson $value | replace "$" "$$"))) -}}
   {{- end -}}
 {{- end -}}
 {{- toJson $arguments -}}

@@ -139,6 +139,29 @@ def test_secrets_are_named_and_never_read() -> None:
     assert "kind: Secret" not in text
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("WANDB_API_KEY", r"secret.*cluster\.wandb_secret"),
+        ("HF_TOKEN", r"secret.*cluster\.hf_secret"),
+        ("WANDB_RUN_ID", "sets it itself"),
+        ("PET_NNODES", "sets it itself"),
+        ("PHI3K_IMAGE", "sets it itself"),
+    ],
+)
+def test_a_variable_that_has_to_be_phi3ks_own_is_refused(name: str, what: str) -> None:
+    with pytest.raises(RecipeError, match=f"cluster.env can't set {name}.*{what}"):
+        objects(recipe(f"cluster.env={{{name}: x}}"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_variable_of_the_recipe_replaces_a_default_and_stands_once(kind: str) -> None:
+    (container,) = pods(objects(recipe("cluster.env={HOME: /runs/home}"), kind=kind))["spec"]["containers"]
+    assert [entry for entry in container["env"] if entry["name"] == "HOME"] == [{"name": "HOME", "value": "/runs/home"}]
+    names = [entry["name"] for entry in container["env"]]
+    assert len(names) == len(set(names))
+
+
 def test_several_nodes_refuse_a_claim_that_one_node_holds() -> None:
     with pytest.raises(RecipeError, match=r"cluster\.runs.*ReadWriteOnce"):
         objects(recipe("cluster.gpus=16", "cluster.runs.access_modes=[ReadWriteOnce]"))
