@@ -158,7 +158,7 @@ def test_a_pytorchjob_that_gets_nowhere_gives_up(runs: Runs, product_image: str)
     """The training operator counts no restarts, so the entry point has to."""
     runs.train("vain", product_image, "cluster.kind=pytorchjob", "cluster.retries=0", TOO_LITTLE_MEMORY)
     status = runs.status_when("vain", lambda status: status["state"] == "Failed", 120)
-    assert "gave up: 1 attempts in a row made no checkpoint, and cluster.retries is 0" in status["cause"]
+    assert "gave up: the last attempt made no checkpoint, and cluster.retries is 0" in status["cause"]
     assert "the container has used more memory than it may" in status["cause"]
     assert status["exit_code"] == 70
 

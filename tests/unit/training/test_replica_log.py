@@ -112,7 +112,7 @@ def test_more_failures_without_a_checkpoint_than_retries_are_the_end(recipe: Rec
     gave_up = give_up_after(recipe, outcome)
     assert gave_up is not None
     assert gave_up.exit_code == 70
-    assert "2 attempts in a row made no checkpoint" in gave_up.message
+    assert "the last 2 attempts made no checkpoint" in gave_up.message
 
 
 @pytest.mark.parametrize("last", [SAVED, GAVE_UP], ids=["preempted", "submitted again"])

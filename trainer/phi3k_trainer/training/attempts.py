@@ -74,11 +74,11 @@ def reason_to_give_up(recipe: Recipe, before: Sequence[Attempt]) -> Outcome | No
     count = count_fruitless(before, newest_checkpoint(recipe.run_path))
     if count <= recipe.cluster.retries:
         return None
-    last = before[-1]
+    last, attempts = before[-1], "attempt" if count == 1 else f"{count} attempts"
     return Outcome(
         TrainingError.exit_code,
-        f"gave up: {count} attempts in a row made no checkpoint, and cluster.retries is {recipe.cluster.retries}; "
-        f"the last ended {last.ending}. Its lines are in {last.log}",
+        f"gave up: the last {attempts} made no checkpoint, and cluster.retries is {recipe.cluster.retries}; "
+        f"the last one ended {last.ending}. Its lines are in {last.log}",
     )
 
 
