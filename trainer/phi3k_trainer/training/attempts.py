@@ -68,7 +68,7 @@ def newest_checkpoint(run: Path) -> str | None:
 def reason_to_give_up(recipe: Recipe, before: Sequence[Attempt]) -> Outcome | None:
     """A permanent failure if the last attempts were more than `cluster.retries` and led nowhere, else None.
 
-    The training operator 1.9 compares its backoffLimit with the requeues of its own work queue, not with failures: unless
+    The training operator 1.9 compares backoffLimit with the requeues of its own work queue, not with failures: unless
     the limit is 0, a run that can't succeed would be tried for ever, and hold its GPUs.
     """
     count = count_fruitless(before, newest_checkpoint(recipe.run_path))
