@@ -146,7 +146,10 @@ def history(queue: Queue, product_image: str, tmp_path_factory: pytest.TempPathF
         queue.train("urgent", product_image, SHORT, urgent=True)
         preempted = phi3k.status_when("first", lambda status: status["state"] == "Queued")
         while_preempted = states(phi3k)
-        resumed = phi3k.status_when("first", has_made(1), PATIENCE)
+        assert phi3k("wait", "urgent").code == 0
+        resumed = phi3k.status_when(
+            "first", lambda status: status["state"] == "Running" and has_made(1)(status), PATIENCE
+        )
         second = phi3k.status_when("second", lambda status: status["state"] not in ("Queued", "Suspended"), PATIENCE)
         while_second = states(phi3k)
         assert phi3k("wait", "second").code == 0
