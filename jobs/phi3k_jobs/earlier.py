@@ -7,7 +7,7 @@ pod that a Job keeps, or the events by which the training operator tells of the 
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from phi3k_jobs.cluster import Cluster
@@ -44,11 +44,19 @@ def find_earlier(cluster: Cluster, facts: Facts) -> Earlier | None:
     """Return how the attempt before ended, None where there was none or nothing tells of it."""
     from_logs = [found for pod in islice(filter(has_log, facts.pods), PODS_ASKED) if (found := _in_log(cluster, pod))]
     if from_logs:
-        return _most_telling(from_logs)
+        return explained(_most_telling(from_logs), facts.events)
     if any(map(has_log, facts.pods)):
         return None
     pods = by_rank(cluster.list("Pod", label_selector=pod_selector(facts.run.name)))
     return _most_telling([*in_pods(pods), *in_events(facts.events)])
+
+
+def explained(found: Earlier | None, events: Sequence[Manifest]) -> Earlier | None:
+    """Add what the operator's events say of an attempt that was killed with the very process that tells of attempts."""
+    if found is None or found.exit_code is not None:
+        return found
+    told_by_operator = _most_telling(list(in_events(events)))
+    return replace(told_by_operator, attempt=found.attempt) if told_by_operator else found
 
 
 def in_first_line(pod: str, line: str) -> Earlier | None:
@@ -75,7 +83,11 @@ def in_events(events: Sequence[Manifest]) -> Iterator[Earlier]:
         for event in reversed(events):
             found = pattern.fullmatch(event.get("message", ""))
             if found is not None and found["code"] != "0":
-                yield _earlier(found["pod"], int(found["code"]), found.groupdict().get("message", ""))
+                words = found.groupdict().get("message")
+                # The event's reason is the container's own.
+                if not words and event.get("reason") == "OOMKilled":
+                    words = "it used more memory than it may (OOMKilled)"
+                yield _earlier(found["pod"], int(found["code"]), words or "")
 
 
 def _in_log(cluster: Cluster, pod: Manifest) -> Earlier | None:
@@ -93,5 +105,5 @@ def _earlier(pod: str, code: int, message: str) -> Earlier:
 
 
 def _most_telling(found: Sequence[Earlier]) -> Earlier | None:
-    explained = (earlier for earlier in found if earlier.exit_code not in (UNEXPLAINED, None))
-    return next(explained, found[0] if found else None)
+    telling = (earlier for earlier in found if earlier.exit_code not in (UNEXPLAINED, None))
+    return next(telling, found[0] if found else None)

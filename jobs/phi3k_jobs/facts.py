@@ -17,6 +17,8 @@ from phi3k_trainer.errors import Phi3kError
 # Pods that wait do so for the same reason: asking about a few is enough, however many there are.
 PODS_ASKED_ABOUT = 3
 TAIL_LINES = 200
+# The length of a time in RFC 3339 without fractions and zone; so far all sort as text.
+_SECONDS = len("2026-01-01T00:00:00")
 
 
 def gather(cluster: Cluster, run: Run) -> Facts:
@@ -54,11 +56,26 @@ def _claims(cluster: Cluster, pods: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequence[Manifest]) -> Iterator[Manifest]:
-    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait or stall, of claims not bound."""
+    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait or stall, of claims not bound.
+
+    Those from before the run was made belong to an earlier one of its name; claims were there before it.
+    """
     waiting = (pod for pod in pods if pod["status"]["phase"] != "Running" or is_unready(pod))
     names = [run.name, *([workers_job(run.name)] if run.kind == "trainjob" else [])]
     names += [pod["metadata"]["name"] for pod in islice(waiting, PODS_ASKED_ABOUT)]
-    names += [claim["metadata"]["name"] for claim in claims if claim.get("status", {}).get("phase") != "Bound"]
     for name in names:
-        found = cluster.list("Event", field_selector=f"involvedObject.name={name}")
-        yield from sorted(found, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        yield from (event for event in _events_of(cluster, name) if _time(event) >= run.created[:_SECONDS])
+    for claim in claims:
+        if claim.get("status", {}).get("phase") != "Bound":
+            yield from _events_of(cluster, claim["metadata"]["name"])
+
+
+def _events_of(cluster: Cluster, name: str) -> list[Manifest]:
+    """Return the events of the objects of that name, the newest last."""
+    return sorted(cluster.list("Event", field_selector=f"involvedObject.name={name}"), key=_time)
+
+
+def _time(event: Manifest) -> str:
+    """Return when an event was last seen, to the second."""
+    last = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return str(last)[:_SECONDS]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from phi3k_jobs.earlier import in_events, in_first_line, in_pods
+from phi3k_jobs.earlier import Earlier, explained, in_events, in_first_line, in_pods
 
 SAVED = {"exit_code": 143, "message": "told to stop after step 12", "step": 12, "checkpoint": "/runs/demo/step-000012"}
 
@@ -47,6 +47,15 @@ def test_a_code_alone_is_told_too_and_success_is_none() -> None:
     ended = events("Created pod: demo-master-0", "Pod: team.demo-master-0 exited with code 137")
     assert [found.message for found in in_events(ended)] == ["demo-master-0 ended with 137"]
     assert list(in_events(events("Pod: team.demo-master-0 exited with code 0"))) == []
+
+
+def test_a_container_killed_as_a_whole_is_explained_by_the_operators_event() -> None:
+    silent = Earlier("demo-master-0", None, "attempt 2; the one before ended without a word", 2)
+    (event,) = events("Error pod demo-master-0 container pytorch exitCode: 137 terminated message: ")
+    found = explained(silent, [event | {"reason": "OOMKilled"}])
+    message = "demo-master-0 ended with 137: it used more memory than it may (OOMKilled)"
+    assert found == Earlier("demo-master-0", 137, message, 2)
+    assert explained(silent, []) == silent
 
 
 def test_of_the_pods_that_a_job_keeps_the_newest_failed_one_tells() -> None:

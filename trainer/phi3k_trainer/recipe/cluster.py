@@ -85,8 +85,8 @@ class ClusterSection(Section):
     """GPUs of one node; gpus must fit or be a multiple of it."""
     nodes: int | None = Field(default=None, ge=1)
     """Replicas; null: as many as the GPUs need."""
-    gpu_resource: str = "nvidia.com/gpu"
-    """Extended resource that stands for one GPU."""
+    gpu_resource: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
+    """Extended resource that stands for one GPU; only names with a domain can be one."""
     queue: str | None = None
     """Kueue local queue."""
     queue_priority: str | None = None
