@@ -4,6 +4,7 @@ A cache entry is named by the content of `go.mod`, `go.sum` and the link flags: 
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -102,6 +103,11 @@ def module_directory(tool: GoTool, module: str) -> Path:
     """Where the source of a module that `tool` pins lies, fetched if needed."""
     run_go(tool, "mod", "download", module)
     return Path(run_go(tool, "list", "-m", "-f", "{{.Dir}}", module).strip())
+
+
+def other_version(tool: GoTool, module: str, version: str) -> Path:
+    """Where the source of another version of a module lies, fetched if needed."""
+    return Path(json.loads(run_go(tool, "mod", "download", "-json", f"{module}@{version}"))["Dir"])
 
 
 def run_go(tool: GoTool, *arguments: str) -> str:
