@@ -1,6 +1,8 @@
 """From a kubeconfig, one of its contexts, or the pod this runs in to a cluster."""
 
+import gc
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ def connect(*, context: str | None = None, namespace: str | None = None, kubecon
         UsageError: there is no such context, or none is the current one.
         MissingInputError: there is no usable kubeconfig, nor a service account.
     """
+    _import_client()
     from kubernetes.client import ApiClient, Configuration
 
     configuration = Configuration()
@@ -34,6 +37,17 @@ def connect(*, context: str | None = None, namespace: str | None = None, kubecon
         raise MissingInputError(f"there is no kubeconfig {kubeconfig}: name another one with --kubeconfig")
     name, content = _load(configuration, files, context)
     return Cluster(ApiClient(configuration), namespace or content.get("namespace") or "default", name)
+
+
+def _import_client() -> None:
+    """Import the client's thousand modules, which stay to the end, out of the way of the garbage collector."""
+    if "kubernetes" in sys.modules:
+        return
+    gc.disable()
+    import kubernetes  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
 
 
 def _kubeconfigs(named: str | None) -> list[str]:

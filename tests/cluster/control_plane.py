@@ -67,6 +67,8 @@ def controller_manager(binaries: Path, authority: Authority, kubeconfig: Path) -
         str(binaries / "kube-controller-manager"),
         *_with_kubeconfig(kubeconfig),
         "--use-service-account-credentials=true",
+        # A node whose heartbeat is late is one of a busy machine, not a lost one.
+        "--node-monitor-grace-period=300s",
         f"--root-ca-file={authority.pair.certificate}",
         f"--service-account-private-key-file={authority.pair.key}",
         f"--cluster-signing-cert-file={authority.pair.certificate}",
