@@ -132,7 +132,7 @@ def _try_all(cluster: Cluster, rendered: Sequence[Manifest], *, again: bool) -> 
 def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
     """Delete what a removed run of this name left: the cluster still collects it, and would take ours for it."""
     there = [cluster.get(entry["kind"], entry["metadata"]["name"]) for entry in own[:-1]]
-    left = [entry for entry in there if entry is not None and entry["metadata"].get("ownerReferences")]
+    left = [entry for entry in there if entry is not None and _has_lost_its_owner(cluster, entry)]
     for entry in left:
         cluster.delete(entry["kind"], entry["metadata"]["name"], uid=entry["metadata"]["uid"])
     deadline = time.monotonic() + GONE_SECONDS
@@ -142,6 +142,12 @@ def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
                 f"what the last run of this name left is not gone after {GONE_SECONDS:.0f} s: submit again later"
             )
         time.sleep(POLL_SECONDS)
+
+
+def _has_lost_its_owner(cluster: Cluster, entry: Manifest) -> bool:
+    """Return whether an object's job is gone. One without an owner may be of a submit that is under way."""
+    owners = entry["metadata"].get("ownerReferences", [])
+    return any(not _is_still_there(cluster, {"kind": owner["kind"], "metadata": owner}) for owner in owners)
 
 
 def _is_still_there(cluster: Cluster, entry: Manifest) -> bool:

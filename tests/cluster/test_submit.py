@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from phi3k_jobs import submission
+from phi3k_jobs.connection import connect
+from phi3k_jobs.render import Kind, objects
+from phi3k_trainer.errors import OutputError
 
 from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
-from .stand_in import FOREVER, overrides
+from .stand_in import FOREVER, overrides, recipe
 
 KINDS = ("pytorchjob", "trainjob", "job")
 OBJECTS = {"pytorchjob": "pytorchjob", "trainjob": "trainjob", "job": "job.batch"}
@@ -116,6 +119,19 @@ def test_of_two_who_submit_one_name_at_the_same_time_one_is_refused(phi3k: Comma
     assert phi3k("logs", "raced").out == ("first\n", "second\n")[codes.index(0)]
     (run,) = phi3k("list", "--output", "json").json
     assert run["kind"] == kinds[codes.index(0)]
+
+
+@pytest.mark.parametrize("kind", ["job", "pytorchjob"])
+def test_who_was_overtaken_after_every_check_is_refused_and_takes_nothing_away(phi3k: Command, kind: Kind) -> None:
+    assert phi3k.submit("overtaken", FOREVER, "--kind", "job").code == 0
+    cluster = connect(kubeconfig=phi3k.kubeconfig, namespace=phi3k.namespace)
+    rendered = objects(recipe("true", "name=overtaken"), kind=kind)
+    own = [entry for entry in rendered if entry["kind"] != "PersistentVolumeClaim"]
+    with pytest.raises(OutputError, match="somebody else has submitted overtaken"):
+        submission.send(cluster, [], own)
+    for resource in ("serviceaccount", "job.batch", "service"):
+        phi3k.cluster.kubectl("get", resource, "overtaken", "--namespace", phi3k.namespace)
+    assert phi3k("list", "--output", "json").json[0]["kind"] == "job"
 
 
 def test_what_a_killed_submit_has_left_is_taken_over(phi3k: Command, monkeypatch: pytest.MonkeyPatch) -> None:
