@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phi3k_trainer.training.entrypoint import torchrun_command
+from phi3k_trainer.training.entrypoint import ends_first, torchrun_command
 
 SUPERVISED = """
 import os, sys
@@ -72,3 +72,31 @@ def test_several_nodes_meet_where_the_operator_says() -> None:
 def test_overrides_are_passed_on_as_single_arguments() -> None:
     hostile = "data.prompt=a; rm -rf $(HOME) `id`"
     assert torchrun_command("recipe.yaml", [hostile], {})[-2:] == ["--set", hostile]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host", "first"),
+    [
+        ({"PET_RDZV_ENDPOINT": "demo-worker-0:23456"}, "demo-worker-0", True),
+        ({"PET_RDZV_ENDPOINT": "demo-worker-0:23456"}, "demo-worker-1", False),
+        ({}, "demo-1", True),
+    ],
+)
+def test_of_an_elastic_job_the_replica_that_all_meet_at_ends_first(
+    endpoint: dict[str, str], host: str, first: bool
+) -> None:
+    assert ends_first(endpoint, host) is first
+
+
+def test_a_replica_that_lingers_goes_when_told() -> None:
+    program = """
+        import os, signal, threading
+        from phi3k_trainer.training.entrypoint import linger
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        linger(60)
+        print("gone")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "gone\n"

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -29,6 +30,9 @@ DEADLINE_VARIABLE = "PHI3K_DEADLINE_SECONDS"
 TERMINATION_LOG = Path("/dev/termination-log")
 # Of cgroup v2, else of v1; each has a line `oom_kill <count>`.
 OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
+# The training operator takes an elastic job for done with the first worker that is, and deletes those that still run:
+# the others give the one that has the log this long to be first.
+LINGER_SECONDS = 10.0
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -111,7 +115,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         outcome = Outcome(error.exit_code, str(error))
     report(outcome, TERMINATION_LOG)
+    if outcome.exit_code == 0 and not ends_first(os.environ, socket.gethostname()):
+        linger(LINGER_SECONDS)
     return outcome.exit_code
+
+
+def ends_first(environment: Mapping[str, str], host: str) -> bool:
+    """Return whether this is the replica that the others meet at, or the operator needs no order."""
+    meeting_point = environment.get("PET_RDZV_ENDPOINT", host)
+    return meeting_point.partition(":")[0] == host
+
+
+def linger(seconds: float) -> None:
+    """Wait so long, or until told to stop."""
+    told_to_stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())
+    told_to_stop.wait(seconds)
 
 
 def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
