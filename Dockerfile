@@ -1,6 +1,7 @@
 # The trainer image. Both stages stand on one base; the last holds no compiler, no package cache and no root.
 #   BASE_IMAGE  any image with glibc and Python 3.11 with venv
 #   PIP_CERT    path of a CA bundle mounted into the build, for a proxy that inspects TLS
+#   REVISION    the commit it is built from; `make image` says it
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS dependencies
@@ -31,13 +32,6 @@ RUN /build/tools/bin/hatchling build --target wheel --directory dist \
     --output-file /install/sbom.cdx.json /opt/phi3k/bin/python
 
 FROM ${BASE_IMAGE}
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="phi3k" \
-    org.opencontainers.image.description="Fine-tunes Phi-3-Vision from one typed recipe" \
-    org.opencontainers.image.licenses="Apache-2.0" \
-    org.opencontainers.image.version="${VERSION}" \
-    org.opencontainers.image.revision="${REVISION}"
 # torch asks the passwd database for the user's name.
 RUN echo "phi3k:x:10001:10001:phi3k:/home/phi3k:/usr/sbin/nologin" >> /etc/passwd \
     && echo "phi3k:x:10001:" >> /etc/group \
@@ -49,9 +43,17 @@ COPY trainer/phi3k_trainer/training/health_check.py /opt/phi3k/health_check.py
 ENV PATH=/opt/phi3k/bin:${PATH} \
     HOME=/home/phi3k \
     USER=phi3k \
-    PYTHONUNBUFFERED=1 \
-    PHI3K_REVISION=${REVISION}
+    PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /home/phi3k
 ENTRYPOINT ["/opt/phi3k/bin/phi3k"]
 CMD ["doctor"]
+# Last, so that another commit alone changes no layer.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="phi3k" \
+    org.opencontainers.image.description="Fine-tunes Phi-3-Vision from one typed recipe" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+ENV PHI3K_REVISION=${REVISION}

@@ -32,6 +32,7 @@ def build_product_image() -> None:
     """
     install_packages()
     arguments = [f"--build-arg=BASE_IMAGE={build_base_image()}", f"--tag={PRODUCT_IMAGE}"]
+    arguments.append(f"--build-arg=REVISION={run(['git', '-C', str(ROOT), 'rev-parse', 'HEAD']).strip()}")
     certificates = os.environ.get("PIP_CERT")
     if certificates:
         arguments += [f"--volume={certificates}:{BUILD_CERTIFICATES}:ro", f"--build-arg=PIP_CERT={BUILD_CERTIFICATES}"]
