@@ -25,7 +25,13 @@ def gather(cluster: Cluster, run: Run) -> Facts:
     """Return what the cluster says about the run now."""
     pods = current_pods(cluster.list("Pod", label_selector=pod_selector(run.name)))
     if run.state in FINISHED:
-        return Facts(run, pods, workers=cluster.get("Job", workers_job(run.name)) if run.kind == "trainjob" else None)
+        return Facts(
+            run,
+            pods,
+            # Of a success nobody asks what went before.
+            events=[] if run.state == "Succeeded" else list(_since(run, _events_of(cluster, run.name))),
+            workers=cluster.get("Job", workers_job(run.name)) if run.kind == "trainjob" else None,
+        )
     claims = _claims(cluster, pods)
     return Facts(
         run=run,
@@ -56,18 +62,20 @@ def _claims(cluster: Cluster, pods: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequence[Manifest]) -> Iterator[Manifest]:
-    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait or stall, of claims not bound.
-
-    Those from before the run was made belong to an earlier one of its name; claims were there before it.
-    """
+    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait or stall, of claims not bound."""
     waiting = (pod for pod in pods if pod["status"]["phase"] != "Running" or is_unready(pod))
     names = [run.name, *([workers_job(run.name)] if run.kind == "trainjob" else [])]
     names += [pod["metadata"]["name"] for pod in islice(waiting, PODS_ASKED_ABOUT)]
     for name in names:
-        yield from (event for event in _events_of(cluster, name) if _time(event) >= run.created[:_SECONDS])
+        yield from _since(run, _events_of(cluster, name))
     for claim in claims:
         if claim.get("status", {}).get("phase") != "Bound":
             yield from _events_of(cluster, claim["metadata"]["name"])
+
+
+def _since(run: Run, events: Sequence[Manifest]) -> Iterator[Manifest]:
+    """Yield the events that are no older than the run: those before belong to another of its name."""
+    return (event for event in events if _time(event) >= run.created[:_SECONDS])
 
 
 def _events_of(cluster: Cluster, name: str) -> list[Manifest]:
