@@ -95,6 +95,7 @@ def test_what_is_installed_is_the_recipe_in_force(helm: Helm) -> None:
         ({"image": {"repository": "a", "tag": "b"}}, "/image"),
         ({"kind": "deployment"}, "/kind"),
         ({"deadline": "soon"}, "/deadline"),
+        ({"gpu_resource": "gpus"}, "/gpu_resource"),
         ({"runs": {"access_modes": []}}, "/runs/access_modes"),
         ({"runs": {"access_modes": ["ReadOnlyMany"]}}, "/runs/access_modes"),
         ({"env": {"A": 1}}, "/env/A"),
@@ -169,7 +170,6 @@ def test_a_recipe_for_another_namespace_is_refused(helm: Helm) -> None:
     "values",
     [
         {"image": HOSTILE},
-        {"gpu_resource": HOSTILE},
         {"queue": HOSTILE},
         {"topology": HOSTILE},
         {"env": {HOSTILE: HOSTILE}},
