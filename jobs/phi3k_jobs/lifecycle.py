@@ -155,7 +155,10 @@ def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
 
 
 def runs_claim(cluster: Cluster, run: Run) -> str | None:
-    """Return the name of the claim that keeps the run's checkpoints, None where what would tell is gone."""
+    """Return the name of the claim that keeps the run's checkpoints.
+
+    None where what would tell is gone, and for a Job of `phi3k cache`, which has none.
+    """
     spec = run.job["spec"]
     if run.kind == "trainjob":
         runtime = cluster.get("TrainingRuntime", run.name)
@@ -168,11 +171,12 @@ def runs_claim(cluster: Cluster, run: Run) -> str | None:
         pods = replica["template"]
     else:
         pods = spec["template"]
-    return next(
+    claims = (
         str(volume["persistentVolumeClaim"]["claimName"])
         for volume in pods["spec"]["volumes"]
         if volume["name"] == RUNS_VOLUME
     )
+    return next(claims, None)
 
 
 def state_of(kind: "Kind", job: Manifest) -> str:

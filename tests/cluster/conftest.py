@@ -6,20 +6,32 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from .cluster import NODE, SHARED_VARIABLE, Cluster, existing, obstacle, shared, up
 from .product import PRODUCT_IMAGE, build_product_image, load_product_image
 from .stand_in import IMAGE_VARIABLE, write_stand_in
 
+# Each changes the one node: GPUs come and go, it is cordoned. Side by side they would disturb each other.
+CHANGE_THE_NODE = frozenset(
+    {"test_cluster", "test_faults", "test_health", "test_preflight", "test_status", "test_training"}
+)
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests in one process, for the module's fixtures, but those that change the node together."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+class OneProcessAFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Keeps the tests of a file in one process, for its fixtures, and all that change the node in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "node" if Path(file).stem in CHANGE_THE_NODE else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessAFile:
+    """Share the tests out over the processes of `pytest -n`."""
+    return OneProcessAFile(config, log)
 
 
 @pytest.fixture(scope="session")

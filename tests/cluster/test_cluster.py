@@ -151,7 +151,6 @@ def test_a_claim_of_any_access_mode_is_bound_and_writable(cluster: Cluster, name
     cluster.kubectl(*wait, "--namespace", namespace)
 
 
-@pytest.mark.xdist_group("node")
 def test_the_scheduler_counts_gpus(cluster: Cluster, namespace: str, gpus: int) -> None:
     fits, too_many = pod("fits", "true"), pod("too-many", "true")
     for asked, number in ((fits, gpus), (too_many, gpus + 1)):

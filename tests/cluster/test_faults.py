@@ -107,7 +107,6 @@ def test_a_killed_process_costs_the_steps_since_the_last_checkpoint(runs: Runs, 
     assert "before: attempt 2 of killed-master-0; the one before ended with 137" in after
 
 
-@pytest.mark.xdist_group("node")
 def test_a_drained_node_lets_the_run_save_and_names_the_cordon(runs: Runs, product_image: str) -> None:
     if runs.cluster.sandbox is None:
         pytest.skip("the nodes aren't ours to drain")

@@ -13,8 +13,6 @@ from .test_chart import SMALL
 from .tools import PROMETHEUS_OPERATOR, module_directory
 
 # The definition is the cluster's, not the namespace's.
-pytestmark = pytest.mark.xdist_group("node")
-
 MODULE = "github.com/prometheus-operator/prometheus-operator"
 DEFINITION = "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"
 NAME = "customresourcedefinition/podmonitors.monitoring.coreos.com"

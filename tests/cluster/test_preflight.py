@@ -8,8 +8,6 @@ from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
 
-pytestmark = pytest.mark.xdist_group("node")
-
 
 @pytest.fixture(scope="module")
 def phi3k(cluster: Cluster) -> Iterator[Command]:

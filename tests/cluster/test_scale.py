@@ -19,7 +19,6 @@ from .command import Command
 from .crowd import NAMESPACE, NODES, CrowdedRun, crowd, crowded_cluster
 from .processes import cost, phi3k
 
-pytestmark = pytest.mark.xdist_group("crowd")
 # The client's own start, which every command pays and no listing can be faster than.
 START = [sys.executable, "-c", "import typer, kubernetes"]
 TRIES = 5

@@ -44,13 +44,11 @@ def is_caused_by(*words: str) -> Any:
     return lambda status: all(word in status["cause"] for word in words)
 
 
-@pytest.mark.xdist_group("node")
 def test_eight_gpus_are_scheduled_as_eight(phi3k: Command, eight_gpus: None) -> None:
     result = phi3k.submit("gpus", "echo trained", "--gpus", "8", "--wait")
     assert result.code == 0, result.err
 
 
-@pytest.mark.xdist_group("node")
 def test_sixteen_gpus_where_there_are_eight_wait_and_say_why(phi3k: Command, eight_gpus: None) -> None:
     result = phi3k.submit("sixteen", "true", "--gpus", "16")
     assert "2 nodes with 8 nvidia.com/gpu are needed and 1 are there" in result.err
@@ -60,7 +58,6 @@ def test_sixteen_gpus_where_there_are_eight_wait_and_say_why(phi3k: Command, eig
     assert "--gpus" in status["action"]
 
 
-@pytest.mark.xdist_group("node")
 def test_more_gpus_than_any_node_has_are_refused(phi3k: Command, eight_gpus: None) -> None:
     result = phi3k.submit("large", "true", "--gpus", "16", "--set", "cluster.gpus_per_node=16")
     assert result.code == 78

@@ -12,8 +12,6 @@ from .command import Command
 from .conftest import new_namespace
 
 # These tests share their runs, and patch the node.
-pytestmark = pytest.mark.xdist_group("node")
-
 SHORT = (
     "data.sample.rows=60",
     "data.eval_fraction=0.2",
