@@ -2,6 +2,7 @@
 
 import gc
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import FIELD_MANAGER
-from phi3k_jobs.refusals import NotFoundError, refused, silent
+from phi3k_jobs.refusals import NotFoundError, WebhookError, refused, silent
 from phi3k_jobs.resources import RESOURCES
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
 # A silent log is asked for again after so long: the connection may be dead.
 SILENT_STREAM_SECONDS = 120.0
+# An operator that starts, or a busy machine, makes its webhook late; then it is asked again.
+WEBHOOK_PAUSES_SECONDS = (1.0, 3.0)
 KUEUE = "kueue.x-k8s.io"
 
 
@@ -55,8 +58,15 @@ class Cluster:
             Phi3kError: the server can't be reached, or refuses; the message says what to do.
         """
         headers = {"Content-Type": content_type, "Accept-Encoding": "gzip"}
-        with self._explaining(what or f"{method} {path}"):
-            payload = self._send(method, path, query, body, headers, READ_SECONDS).data
+        for pause in (*WEBHOOK_PAUSES_SECONDS, None):
+            try:
+                with self._explaining(what or f"{method} {path}"):
+                    payload = self._send(method, path, query, body, headers, READ_SECONDS).data
+                    break
+            except WebhookError:
+                if pause is None:
+                    raise
+                time.sleep(pause)
         return _decode(payload) if payload else None
 
     @contextmanager

@@ -21,6 +21,10 @@ class NotFoundError(MissingInputError):
     """The API has no such object, kind or namespace."""
 
 
+class WebhookError(UnavailableError):
+    """A webhook that has to admit the object did not answer, so nothing was stored and asking again is safe."""
+
+
 def refused(error: "ApiException", what: str, context: str) -> Phi3kError:
     """Return the error that says what the server refused to do, and what the user can do about it."""
     said = message_of(error)
@@ -44,7 +48,8 @@ def refused(error: "ApiException", what: str, context: str) -> Phi3kError:
         return OutputError(f"can't {what}: {said}")
     if error.status in (400, 422):
         return RecipeError(f"can't {what}: the cluster refuses it: {said}")
-    return UnavailableError(f"can't {what}: the cluster answers {error.status}: {said}")
+    kind = WebhookError if "failed calling webhook" in said else UnavailableError
+    return kind(f"can't {what}: the cluster answers {error.status}: {said}")
 
 
 def silent(error: Exception, address: str, context: str) -> Phi3kError:
