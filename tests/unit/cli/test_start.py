@@ -54,5 +54,5 @@ def processor_seconds(arguments: list[str], bytecode: Path) -> float:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["recipe", "check", "demo"]], ids=" ".join)
 def test_a_start_takes_less_than_a_blink(arguments: list[str], tmp_path: Path) -> None:
-    # The first run compiles, as installing does; a busy neighbour can slow others, but not all of them.
-    assert any(processor_seconds(arguments, tmp_path) < BLINK_SECONDS for _ in range(20))
+    # The first run compiles, as installing does; the fastest of the others is the one least disturbed.
+    assert min(processor_seconds(arguments, tmp_path) for _ in range(5)) < BLINK_SECONDS
