@@ -1,8 +1,8 @@
 """The ways to say one run, compared: comparison.py lines|checks|faults [ROW].
 
 `lines` counts what is written. The others measure on the cluster of KUBECONFIG, which they change: use one of your
-own (`python -m tests.cluster up --name compare`, with the image of tests/cluster/stand_in.py), never a team's. That has
-48 volumes, none of which is used twice: `faults` needs 13 of them and comes first, `checks` needs none to be bound.
+own (`python -m tests.cluster up --name compare`, with the image of tests/cluster/stand_in.py), never a team's. None
+of that one's volumes is used twice: `faults` needs 13 of them.
 """
 
 import argparse

@@ -58,16 +58,18 @@ class Cluster:
             Phi3kError: the server can't be reached, or refuses; the message says what to do.
         """
         headers = {"Content-Type": content_type, "Accept-Encoding": "gzip"}
-        for pause in (*WEBHOOK_PAUSES_SECONDS, None):
+
+        def ask() -> Any:
+            with self._explaining(what or f"{method} {path}"):
+                payload = self._send(method, path, query, body, headers, READ_SECONDS).data
+            return _decode(payload) if payload else None
+
+        for pause in WEBHOOK_PAUSES_SECONDS:
             try:
-                with self._explaining(what or f"{method} {path}"):
-                    payload = self._send(method, path, query, body, headers, READ_SECONDS).data
-                    break
+                return ask()
             except WebhookError:
-                if pause is None:
-                    raise
                 time.sleep(pause)
-        return _decode(payload) if payload else None
+        return ask()
 
     @contextmanager
     def stream(self, path: str, *, query: Mapping[str, str], what: str) -> "Iterator[HTTPResponse]":

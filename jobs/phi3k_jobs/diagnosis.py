@@ -166,8 +166,6 @@ def _container_waiting(facts: Facts) -> Diagnosis | None:
             )
         if reason in CREATION_REASONS:
             return Diagnosis("Pending", f"the container can't be made: {message}", CREATION_REASONS[reason])
-        if reason == "CrashLoopBackOff" and (ended := _terminated(pod)):
-            return _from_exit(pod, ended, state="Restarting")
     return None
 
 

@@ -15,7 +15,7 @@ from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.logs import Line, lines_of
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pods import has_log, is_running, pod_selector, rank_of, restarts
+from phi3k_jobs.pods import has_log, is_running, pod_selector, rank_of
 from phi3k_jobs.refusals import NotFoundError
 from phi3k_jobs.waiting import look_again, patiently
 from phi3k_trainer.errors import Phi3kError, RecipeError, UnavailableError
@@ -131,40 +131,34 @@ class _Follower:
 
     def _read(self, name: str) -> None:
         """Read what is written under one pod name until the run is over."""
-        uid, restarted, read = "", 0, ("", 0)
-        resume = Resume()
+        uid, read, resume = "", "", Resume()
         try:
             while (pod := self._unread(name, read)) is not None:
                 if pod["metadata"]["uid"] != uid:
-                    uid, restarted, resume = pod["metadata"]["uid"], 0, Resume()
-                if restarts(pod) > restarted:
-                    # The container before may have written more since its last line was read.
-                    restarted = restarts(pod)
-                    self._take(pod, resume, {"previous": "true"})
-                whole = self._take(pod, resume, {"follow": "true"})
-                if whole and not is_running(pod):
-                    read = (uid, restarted)
+                    uid, resume = pod["metadata"]["uid"], Resume()
+                if self._take(pod, resume) and not is_running(pod):
+                    read = uid
                 else:
                     # The next look at the pod tells whether it goes on.
                     time.sleep(POLL_SECONDS)
         except Phi3kError as error:
             self._failure = error
 
-    def _unread(self, name: str, read: tuple[str, int]) -> Manifest | None:
-        """Wait until the pod has a log that was not read to its end; None when there will be none."""
+    def _unread(self, name: str, read: str) -> Manifest | None:
+        """Wait until the pod has a log, and another uid than the one read to its end; None when there will be none."""
         with self._changed:
             while True:
                 pod = self._pods.get(name)
-                if pod is not None and has_log(pod) and (pod["metadata"]["uid"], restarts(pod)) != read:
+                if pod is not None and has_log(pod) and pod["metadata"]["uid"] != read:
                     return pod
                 if self._is_over:
                     return None
                 self._changed.wait()
 
-    def _take(self, pod: Manifest, resume: Resume, query: dict[str, str]) -> bool:
-        """Read one container's log from where it was left; return whether its end was reached, or it is gone."""
+    def _take(self, pod: Manifest, resume: Resume) -> bool:
+        """Read a pod's log from where it was left; return whether its end was reached, or it is gone."""
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-        query = {**query, "timestamps": "true"}
+        query = {"follow": "true", "timestamps": "true"}
         if since := resume.again():
             query["sinceTime"] = since
         is_checked = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.lifecycle import Run
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pods import by_rank, container_of, has_log, pod_selector, rank_of, restarts
+from phi3k_jobs.pods import by_rank, container_of, has_log, pod_selector, rank_of
 from phi3k_trainer.errors import MissingInputError
 
 
@@ -27,7 +27,7 @@ def read_tail(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
 def read_logs(cluster: Cluster, run: Run, *, rank: int | None = None, previous: bool = False) -> Iterator[Line]:
     """Yield the log of each replica as it is now, one after the other.
 
-    With `previous` it is that of the container before it was restarted, or of the pod that failed before this one.
+    With `previous` it is that of the pod that failed before this one.
 
     Raises:
         MissingInputError: no replica, or not that one, has such a log.
@@ -41,11 +41,11 @@ def read_logs(cluster: Cluster, run: Run, *, rank: int | None = None, previous: 
                 f"pod that failed, with its log; the claim of the runs keeps its lines in {run.name}/logs"
             )
     else:
-        chosen = {rank_of(pod): (pod, {}) for pod in pods if has_log(pod)}
+        chosen = {rank_of(pod): pod for pod in pods if has_log(pod)}
         if not chosen:
             raise MissingInputError(f"{run.name} has no log yet: `phi3k status {run.name}` says why, -f waits for it")
-    for index, (pod, query) in chosen.items():
-        for text in lines_of(cluster, pod, query):
+    for index, pod in chosen.items():
+        for text in lines_of(cluster, pod, {}):
             yield Line(index, pod["metadata"]["name"], text)
 
 
@@ -59,14 +59,12 @@ def _of_rank(pods: list[Manifest], run: Run, rank: int | None) -> list[Manifest]
     return found
 
 
-def _previous(pods: list[Manifest]) -> Iterator[tuple[int, tuple[Manifest, dict[str, str]]]]:
-    """Yield for each rank the pod with the log before the present one, and how to ask for that log."""
+def _previous(pods: list[Manifest]) -> Iterator[tuple[int, Manifest]]:
+    """Yield for each rank the pod before the present one."""
     for index in sorted({rank_of(pod) for pod in pods}):
         own = [pod for pod in pods if rank_of(pod) == index]
-        if restarts(own[-1]):
-            yield index, (own[-1], {"previous": "true"})
-        elif len(own) > 1:
-            yield index, (own[-2], {})
+        if len(own) > 1:
+            yield index, own[-2]
 
 
 def lines_of(cluster: Cluster, pod: Manifest, query: dict[str, str]) -> Iterator[str]:

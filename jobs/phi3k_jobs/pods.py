@@ -45,9 +45,8 @@ def container_status(pod: Manifest) -> Manifest:
 
 
 def has_log(pod: Manifest) -> bool:
-    """Return whether the container runs or has run: one that waits to be started again shows its last log."""
-    status = container_status(pod)
-    return bool(status.get("state", {}).keys() & {"running", "terminated"} or status.get("lastState"))
+    """Return whether the container runs or has run."""
+    return bool(container_status(pod).get("state", {}).keys() & {"running", "terminated"})
 
 
 def is_running(pod: Manifest) -> bool:
@@ -55,15 +54,7 @@ def is_running(pod: Manifest) -> bool:
     return "running" in container_status(pod).get("state", {})
 
 
-def restarts(pod: Manifest) -> int:
-    """Return how often the kubelet has started the container again."""
-    return int(container_status(pod).get("restartCount", 0))
-
-
 def termination(pod: Manifest) -> Manifest | None:
-    """Return how the container has ended last, None where it has not."""
-    status = container_status(pod)
-    for when in ("state", "lastState"):
-        if ended := status.get(when, {}).get("terminated"):
-            return dict(ended)
-    return None
+    """Return how the container has ended, None where it has not. No kind of run has one started again in its pod."""
+    ended = container_status(pod).get("state", {}).get("terminated")
+    return dict(ended) if ended else None
