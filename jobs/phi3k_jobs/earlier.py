@@ -12,6 +12,7 @@ from itertools import islice
 
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.diagnosis import Facts, told
+from phi3k_jobs.facts import event_time, to_the_second
 from phi3k_jobs.logs import lines_of
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.pods import by_rank, has_log, pod_selector, termination
@@ -44,7 +45,8 @@ def find_earlier(cluster: Cluster, facts: Facts) -> Earlier | None:
     """Return how the attempt before ended, None where there was none or nothing tells of it."""
     from_logs = [found for pod in islice(filter(has_log, facts.pods), PODS_ASKED) if (found := _in_log(cluster, pod))]
     if from_logs:
-        return explained(_most_telling(from_logs), facts.events)
+        begun = to_the_second(min(pod["metadata"]["creationTimestamp"] for pod in facts.pods))
+        return explained(_most_telling(from_logs), [event for event in facts.events if event_time(event) <= begun])
     if any(map(has_log, facts.pods)):
         return None
     pods = by_rank(cluster.list("Pod", label_selector=pod_selector(facts.run.name)))
@@ -52,7 +54,10 @@ def find_earlier(cluster: Cluster, facts: Facts) -> Earlier | None:
 
 
 def explained(found: Earlier | None, events: Sequence[Manifest]) -> Earlier | None:
-    """Add what the operator's events say of an attempt that was killed with the very process that tells of attempts."""
+    """Add what the operator's events say of an attempt that was killed with the very process that tells of attempts.
+
+    `events` are those from before the present attempt, which has events of its own.
+    """
     if found is None or found.exit_code is not None:
         return found
     told_by_operator = _most_telling(list(in_events(events)))

@@ -17,8 +17,6 @@ from phi3k_trainer.errors import Phi3kError
 # Pods that wait do so for the same reason: asking about a few is enough, however many there are.
 PODS_ASKED_ABOUT = 3
 TAIL_LINES = 200
-# The length of a time in RFC 3339 without fractions and zone; so far all sort as text.
-_SECONDS = len("2026-01-01T00:00:00")
 
 
 def gather(cluster: Cluster, run: Run) -> Facts:
@@ -75,15 +73,20 @@ def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequen
 
 def _since(run: Run, events: Sequence[Manifest]) -> Iterator[Manifest]:
     """Yield the events that are no older than the run: those before belong to another of its name."""
-    return (event for event in events if _time(event) >= run.created[:_SECONDS])
+    return (event for event in events if event_time(event) >= to_the_second(run.created))
 
 
 def _events_of(cluster: Cluster, name: str) -> list[Manifest]:
     """Return the events of the objects of that name, the newest last."""
-    return sorted(cluster.list("Event", field_selector=f"involvedObject.name={name}"), key=_time)
+    return sorted(cluster.list("Event", field_selector=f"involvedObject.name={name}"), key=event_time)
 
 
-def _time(event: Manifest) -> str:
+def event_time(event: Manifest) -> str:
     """Return when an event was last seen, to the second."""
     last = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return str(last)[:_SECONDS]
+    return to_the_second(str(last))
+
+
+def to_the_second(time: str) -> str:
+    """Cut a time in RFC 3339 to what all of them have: fractions and zone aside they sort as text."""
+    return time[: len("2026-01-01T00:00:00")]

@@ -73,6 +73,12 @@ class Command:
         )
         return sorted(f"{item['kind']} {item['metadata']['name']}" for item in json.loads(found)["items"])
 
+    def cancel_all(self) -> None:
+        """End every run of the namespace, and wait until their objects have gone."""
+        for run in self("list", "--output", "json").json:
+            self("cancel", run["name"], "--yes")
+        self.wait_until_gone()
+
     def wait_until_gone(self, seconds: float = 60) -> None:
         """Wait until nothing of phi3k but claims is in the namespace; ClusterError if something stays."""
         deadline = time.monotonic() + seconds

@@ -12,6 +12,7 @@ import pytest
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from .cluster import NODE, SHARED_VARIABLE, Cluster, existing, obstacle, shared, up
+from .command import Command
 from .product import PRODUCT_IMAGE, build_product_image, load_product_image
 from .stand_in import IMAGE_VARIABLE, write_stand_in
 
@@ -73,6 +74,21 @@ def new_namespace(cluster: Cluster) -> Iterator[str]:
         yield name
     finally:
         cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
+    """The command in a namespace of the module's own, which enforces the `restricted` pod security standard."""
+    with new_namespace(cluster) as name:
+        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        yield Command(cluster, name, str(cluster.kubeconfig))
+
+
+@pytest.fixture
+def nothing_left(phi3k: Command) -> Iterator[None]:
+    """Cancels the runs of the test after it."""
+    yield
+    phi3k.cancel_all()
 
 
 @pytest.fixture

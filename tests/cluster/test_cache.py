@@ -1,20 +1,7 @@
 """`phi3k cache` on the real cluster: the Job runs beside the claim, its answer is shown, and only the claim stays."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from .cluster import Cluster
 from .command import Command, Result
-from .conftest import new_namespace
 from .stand_in import FOREVER, overrides
-
-
-@pytest.fixture(scope="module")
-def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
-    with new_namespace(cluster) as name:
-        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-        yield Command(cluster, name, str(cluster.kubeconfig))
 
 
 def cache(phi3k: Command, script: str, *arguments: str) -> Result:

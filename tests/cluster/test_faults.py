@@ -85,9 +85,7 @@ def runs(cluster: Cluster) -> Iterator[Runs]:
 @pytest.fixture(autouse=True)
 def nothing_left(runs: Runs) -> Iterator[None]:
     yield
-    for run in runs("list", "--output", "json").json:
-        runs("cancel", run["name"], "--yes")
-    runs.wait_until_gone()
+    runs.cancel_all()
 
 
 def test_a_killed_process_costs_the_steps_since_the_last_checkpoint(runs: Runs, product_image: str) -> None:

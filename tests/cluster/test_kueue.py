@@ -107,16 +107,9 @@ def queue(cluster: Cluster) -> Iterator[Queue]:
 @pytest.fixture
 def empty_queue(queue: Queue) -> Iterator[Queue]:
     """The queue, emptied before the test and after it."""
-    cancel_all(queue.phi3k)
+    queue.phi3k.cancel_all()
     yield queue
-    cancel_all(queue.phi3k)
-
-
-def cancel_all(phi3k: Command) -> None:
-    """End every run of the namespace, and wait until their objects have gone."""
-    for run in phi3k("list", "--output", "json").json:
-        phi3k("cancel", run["name"], "--yes")
-    phi3k.wait_until_gone()
+    queue.phi3k.cancel_all()
 
 
 @dataclass(frozen=True)

@@ -16,27 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from .cluster import Cluster
 from .command import Command
-from .conftest import new_namespace
 from .stand_in import FOREVER
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 COUNT_TO_2000 = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i of $PET_NODE_RANK; done"
 COUNT_SLOWLY = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i; sleep 0.2; done"
-
-
-@pytest.fixture(scope="module")
-def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
-    with new_namespace(cluster) as name:
-        yield Command(cluster, name, str(cluster.kubeconfig))
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(phi3k: Command) -> Iterator[None]:
-    yield
-    for run in phi3k("list", "--output", "json").json:
-        phi3k("cancel", run["name"], "--yes")
-    phi3k.wait_until_gone()
 
 
 def test_replicas_that_write_at_once_are_told_apart_and_lose_nothing(phi3k: Command) -> None:

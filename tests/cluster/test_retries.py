@@ -1,32 +1,15 @@
 """What a run's failures mean, by kind: which end it at once, which are tried again, and what stays to be read."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from .cluster import Cluster
 from .command import Command
-from .conftest import new_namespace
 from .stand_in import FOREVER
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 TOLD = json.dumps({"exit_code": 65, "message": "no column title", "step": 7, "checkpoint": "/runs/x/step-7"})
-
-
-@pytest.fixture(scope="module")
-def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
-    """The command in a namespace of this module, which enforces the `restricted` policy."""
-    with new_namespace(cluster) as name:
-        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-        yield Command(cluster, name, str(cluster.kubeconfig))
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(phi3k: Command) -> Iterator[None]:
-    yield
-    for run in phi3k("list", "--output", "json").json:
-        phi3k("cancel", run["name"], "--yes")
-    phi3k.wait_until_gone()
 
 
 def pods(phi3k: Command, run: str) -> list[str]:

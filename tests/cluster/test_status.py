@@ -8,22 +8,12 @@ import pytest
 
 from .cluster import Cluster
 from .command import Command
-from .conftest import new_namespace
 from .stand_in import FOREVER
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
-@pytest.fixture(scope="module")
-def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
-    with new_namespace(cluster) as name:
-        yield Command(cluster, name, str(cluster.kubeconfig))
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(phi3k: Command) -> Iterator[None]:
-    yield
-    for run in phi3k("list", "--output", "json").json:
-        phi3k("cancel", run["name"], "--yes")
-    phi3k.wait_until_gone()
+# Takes memory until it is killed.
+HUNGRY = "x=x; while true; do x=$x$x; done"
 
 
 @pytest.fixture
@@ -120,11 +110,22 @@ def test_a_quota_that_leaves_no_room_for_pods(phi3k: Command) -> None:
 
 
 def test_memory_that_runs_out(phi3k: Command) -> None:
-    hungry = "x=x; while true; do x=$x$x; done"
-    phi3k.submit("oom", hungry, "--kind", "job", "--set", "cluster.retries=0")
+    phi3k.submit("oom", HUNGRY, "--kind", "job", "--set", "cluster.retries=0")
     status = phi3k.status_when("oom", is_caused_by("OOMKilled"))
     assert status["exit_code"] == 137
     assert "cluster.resources.memory" in status["action"]
+
+
+def test_memory_that_runs_out_of_a_whole_container_is_named_after_its_pod_was_replaced(phi3k: Command) -> None:
+    """The kernel kills process 1 too, so that no attempt has words about it; the operator's event does."""
+    silent = json.dumps({"message": "attempt 2; the one before ended without a word", "attempt": 2, "previous": None})
+    again = f"[ -e /runs/oom ] && {{ echo '{silent}'; exit 70; }}; touch /runs/oom"
+    phi3k.submit("killed", f"{again}; {HUNGRY}", "--kind", "pytorchjob")
+    status = phi3k.status_when("killed", lambda status: status["state"] == "Failed")
+    assert status["exit_code"] == 70
+    assert status["earlier"]["exit_code"] == 137
+    assert "OOMKilled" in status["earlier"]["message"]
+    assert "OOMKilled" in phi3k("status", "killed").out
 
 
 def test_the_trainers_own_words_and_code(phi3k: Command) -> None:

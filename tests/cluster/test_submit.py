@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,31 +13,15 @@ import pytest
 from phi3k_jobs import submission
 from phi3k_jobs.connection import connect
 from phi3k_jobs.render import Kind, objects
-from phi3k_trainer.errors import OutputError
+from phi3k_trainer.errors import OutputError, UnavailableError
 
-from .cluster import Cluster
 from .command import Command
-from .conftest import new_namespace
 from .stand_in import FOREVER, overrides, recipe
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 KINDS = ("pytorchjob", "trainjob", "job")
 OBJECTS = {"pytorchjob": "pytorchjob", "trainjob": "trainjob", "job": "job.batch"}
-
-
-@pytest.fixture(scope="module")
-def phi3k(cluster: Cluster, stand_in: None) -> Iterator[Command]:
-    """The command in a namespace of this module, which enforces the `restricted` policy."""
-    with new_namespace(cluster) as name:
-        cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-        yield Command(cluster, name, str(cluster.kubeconfig))
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(phi3k: Command) -> Iterator[None]:
-    yield
-    for run in phi3k("list", "--output", "json").json:
-        phi3k("cancel", run["name"], "--yes")
-    phi3k.wait_until_gone()
 
 
 def job(phi3k: Command, kind: str, name: str) -> dict[str, Any]:
@@ -223,3 +209,44 @@ def test_what_fails_half_way_leaves_nothing(phi3k: Command, policy_that_passes_d
     assert "not this late" in result.err
     assert "can't create Job half" in result.err
     assert phi3k.objects() == []
+
+
+def test_a_webhook_that_is_late_is_asked_again(phi3k: Command) -> None:
+    """It answers nothing while the first object is sent, and is gone a moment later."""
+    name = phi3k.namespace
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["serviceaccounts"]}
+    webhook = {
+        "name": "late.phi3k.test",
+        "rules": [rule],
+        "clientConfig": {"service": {"namespace": name, "name": "nobody"}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    configuration = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name},
+        "webhooks": [webhook],
+    }
+    cluster = connect(kubeconfig=phi3k.kubeconfig, namespace=name)
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "watched"}}
+    phi3k.cluster.kubectl("create", "-f", "-", manifest=configuration)
+    try:
+        while not refuses(phi3k, account):
+            time.sleep(0.1)
+        with pytest.raises(UnavailableError, match="failed calling webhook"):
+            cluster.create(account)
+        gone = threading.Timer(1.0, phi3k.cluster.kubectl, ("delete", "validatingwebhookconfiguration", name))
+        gone.start()
+        assert cluster.create(account)["metadata"]["name"] == "watched"
+        gone.join()
+    finally:
+        phi3k.cluster.kubectl("delete", "validatingwebhookconfiguration", name, "--ignore-not-found")
+
+
+def refuses(phi3k: Command, manifest: dict[str, Any]) -> bool:
+    """Whether the API server has taken up a webhook that stands in the way: it does so a moment after it is made."""
+    tried = ("create", "--dry-run=server", "--namespace", phi3k.namespace, "-f", "-")
+    return phi3k.cluster.try_kubectl(*tried, manifest=manifest).returncode != 0
