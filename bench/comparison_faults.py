@@ -49,6 +49,8 @@ before="attempt $n of this replica; the one before ended: $(cat $ENDED 2>/dev/nu
 [ $n = 1 ] || echo "{\\"attempt\\": $n, \\"previous\\": null, \\"message\\": \\"$before\\"}"
 [ $n -le 4 ] || { tell 70 "gave up: $before"; exit 70; }
 """
+# phi3k's trainer watches its deadline itself.
+DEADLINE = "late=$PHI3K_DEADLINE_SECONDS; [ -z $late ] || { sleep $late; tell 75 'the deadline has passed'; exit 75; }"
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,7 @@ def script(peer: Peer, fault: Fault) -> str:
         "" if peer is TRAIN else f"echo 100 > {checkpoint}",
         f"trap 'echo told to stop > $ENDED; exit {codes['stopped']}' TERM",
         "tell 74 'No space left on device'" if peer is SUBMIT and fault.work is FULL else "",
-        # phi3k's trainer watches its deadline itself.
-        "late=$PHI3K_DEADLINE_SECONDS; [ -z $late ] || { sleep $late; tell 75 'the deadline has passed'; exit 75; }",
+        DEADLINE if peer is SUBMIT else "",
         fault.work % codes,
     ]
     return "\n".join(line for line in lines if line)
