@@ -30,7 +30,11 @@ def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | Non
         RecipeError: the recipe asks for what its kind, GPUs or claims can't give.
     """
     chosen = kind or kind_of(recipe)
-    rendered = [*support.claims(recipe), support.service_account(recipe), support.config_map(recipe)]
+    rendered = [*support.claims(recipe), support.service_account(recipe)]
+    if chosen == "trainjob":
+        # Early, because the operator refuses a TrainJob whose runtime it has not seen yet.
+        rendered.append(training_runtime(recipe, wandb_run_id))
+    rendered.append(support.config_map(recipe))
     if recipe.cluster.network_policy:
         rendered.append(support.network_policy(recipe))
     if recipe.cluster.disruption_budget:
@@ -40,7 +44,7 @@ def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | Non
     if chosen == "job":
         rendered += [support.headless_service(recipe), job(recipe, wandb_run_id)]
     elif chosen == "trainjob":
-        rendered += [training_runtime(recipe, wandb_run_id), trainjob(recipe)]
+        rendered.append(trainjob(recipe))
     else:
         rendered.append(pytorchjob(recipe, wandb_run_id))
     rendered[-1]["metadata"]["annotations"] = _annotations(recipe, wandb_run_id)

@@ -53,6 +53,12 @@ class Cluster:
         text = "" if manifest is None else json.dumps(manifest)
         return subprocess.run(command, input=text, capture_output=True, text=True, check=False)
 
+    def wait_until_established(self, *definitions: str) -> None:
+        """Wait until the API server serves the resources of those definitions, named as `kubectl wait` takes them."""
+        arguments = ("wait", *definitions, "--for=condition=Established", "--timeout=30s")
+        # kubectl gives up at once on a definition that has no conditions yet.
+        sandbox.wait_until(lambda: self.try_kubectl(*arguments).returncode == 0, f"`kubectl {' '.join(arguments)}`", 30)
+
     def api_client(self) -> kubernetes.client.ApiClient:
         """A client of the kubernetes Python package; close it, or use it as a context."""
         return kubernetes.config.new_client_from_config(config_file=str(self.kubeconfig))

@@ -147,7 +147,7 @@ def apply_definitions(cluster: Cluster) -> None:
             documents = yaml.load_all(manifest.read_text(), Loader=yaml.CSafeLoader)
             found = [document for document in documents if document["kind"] == "CustomResourceDefinition"]
             cluster.kubectl(*APPLY, "-f", "-", manifest={"apiVersion": "v1", "kind": "List", "items": found})
-    cluster.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=30s")
+    cluster.wait_until_established("crd", "--all")
 
 
 def node(number: int) -> Manifest:

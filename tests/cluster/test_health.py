@@ -46,7 +46,7 @@ def definition(cluster: Cluster) -> Iterator[None]:
         return
     file = module_directory(PROMETHEUS_OPERATOR, MODULE) / DEFINITION
     cluster.kubectl(*APPLY, "-f", str(file))
-    cluster.kubectl("wait", NAME, "--for=condition=Established", "--timeout=30s")
+    cluster.wait_until_established(NAME)
     yield
     cluster.kubectl("delete", NAME)
 

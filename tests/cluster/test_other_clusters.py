@@ -66,7 +66,7 @@ def trainer(bare: Command, request: pytest.FixtureRequest) -> Iterator[str]:
     source = other_version(TRAINER, "github.com/kubeflow/trainer/v2", request.param) / "manifests" / "base" / "crds"
     arguments = [f"--filename={file}" for file in sorted(source.glob("trainer.kubeflow.org_*.yaml"))]
     bare.cluster.kubectl("create", *arguments)
-    bare.cluster.kubectl("wait", *arguments, "--for=condition=Established", "--timeout=30s")
+    bare.cluster.wait_until_established(*arguments)
     yield request.param
     bare.cluster.kubectl("delete", *arguments)
 

@@ -43,7 +43,8 @@ def jobs_spec(rendered: list[dict]) -> dict:
     """The spec of a Job, or of the one that a TrainJob's runtime describes."""
     if last(rendered)["kind"] == "Job":
         return last(rendered)["spec"]
-    (workers,) = rendered[-2]["spec"]["template"]["spec"]["replicatedJobs"]
+    (runtime,) = [entry for entry in rendered if entry["kind"] == "TrainingRuntime"]
+    (workers,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     return workers["template"]["spec"]
 
 
@@ -198,9 +199,10 @@ def test_permanent_errors_fail_a_job_at_once_and_evictions_cost_no_retry(kind: s
     assert workers["backoffLimit"] == 2 * 2
 
 
-def test_a_trainjob_has_a_runtime_of_its_own_that_comes_before_it() -> None:
-    *_, runtime, job = objects(recipe("cluster.gpus=16"), kind="trainjob")
+def test_a_trainjob_has_a_runtime_of_its_own_that_others_come_between() -> None:
+    *_, runtime, config_map, policy, job = objects(recipe("cluster.gpus=16"), kind="trainjob")
     assert (runtime["kind"], runtime["metadata"]["name"]) == ("TrainingRuntime", "demo")
+    assert (config_map["kind"], policy["kind"]) == ("ConfigMap", "NetworkPolicy")
     assert (job["spec"]["runtimeRef"]["kind"], job["spec"]["runtimeRef"]["name"]) == ("TrainingRuntime", "demo")
     assert job["spec"]["trainer"] == {"numNodes": 2, "numProcPerNode": 8}
 
