@@ -114,7 +114,7 @@ class ClusterSection(Section):
     retries: int = Field(default=3, ge=0)
     """Times a replica that failed in a way worth another try is started again."""
     keep_finished: str = Field(default="7d", pattern=r"^[1-9][0-9]*[smhd]$")
-    """How long the finished job stays listed."""
+    """How long the finished job stays listed; a TrainJob stays until it is cancelled, its operator removes none."""
     grace: str = Field(default="5m", pattern=r"^[1-9][0-9]*[smhd]$")
     """Time between SIGTERM and SIGKILL: one step plus one save must fit."""
     network_policy: bool = True
