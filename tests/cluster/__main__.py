@@ -50,7 +50,10 @@ def main() -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Run pytest, whose processes all use one cluster that lives as long as this process; return pytest's code."""
+    """Run pytest, whose processes all use one cluster that lives as long as this process; return pytest's code.
+
+    The images in it are those that `build` has made.
+    """
     command = [sys.executable, "-m", "pytest", *arguments]
     if cluster.obstacle():
         return subprocess.run(command, check=False).returncode
@@ -59,7 +62,6 @@ def test(arguments: list[str]) -> int:
     try:
         with tempfile.TemporaryDirectory() as directory:
             running.load_image(write_stand_in(Path(directory) / "stand-in.tar"))
-        build_product_image()
         load_product_image(running.sandbox)
         environment = {**os.environ, cluster.SHARED_VARIABLE: running.sandbox.name}
         return subprocess.run(command, env=environment, check=False).returncode

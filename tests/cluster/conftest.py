@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .stand_in import IMAGE_VARIABLE, write_stand_in
 CHANGE_THE_NODE = frozenset(
     {"test_cluster", "test_faults", "test_health", "test_preflight", "test_status", "test_training"}
 )
+EVENTS_SHOWN = 80
 
 
 class OneProcessAFile(LoadScopeScheduling):  # type: ignore[misc]
@@ -33,6 +34,17 @@ class OneProcessAFile(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessAFile:
     """Share the tests out over the processes of `pytest -n`."""
     return OneProcessAFile(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what the cluster did before it: nobody can ask that cluster later."""
+    report = yield
+    if report.failed and SHARED_VARIABLE in os.environ:
+        arguments = ("get", "events", "--all-namespaces", "--sort-by=.metadata.creationTimestamp")
+        events = shared(os.environ[SHARED_VARIABLE]).try_kubectl(*arguments).stdout.splitlines()
+        report.sections.append(("Last events of the cluster", "\n".join(events[-EVENTS_SHOWN:])))
+    return report
 
 
 @pytest.fixture(scope="session")
