@@ -12,10 +12,10 @@ cluster-up: $(VENV)/.installed-dev ## start a Kubernetes cluster with the Kubefl
 cluster-down: $(VENV)/.installed-dev ## stop it and remove everything it made
 	$(BIN)/python -m tests.cluster down
 
-# Building comes first and apart: it takes longer than a test may. Three test processes share one cluster, since they
+# Building comes first and apart: it takes longer than a test may. Two test processes share one cluster, since they
 # mostly wait for it; what looks for traces of clusters on this machine runs alone.
 test-cluster: cluster-build ## test on a cluster of our own, or on that of PHI3K_TEST_KUBECONFIG
-	$(BIN)/python -m tests.cluster test -n 3 --ignore tests/cluster/test_sandbox.py tests/cluster
+	$(BIN)/python -m tests.cluster test -n 2 --ignore tests/cluster/test_sandbox.py tests/cluster
 	$(BIN)/pytest tests/cluster/test_sandbox.py
 
 bench-cluster: cluster-build ## measure list, status and submit among 2,000 runs on 1,000 nodes

@@ -117,9 +117,12 @@ def test_memory_that_runs_out(phi3k: Command) -> None:
 
 
 def test_memory_that_runs_out_of_a_whole_container_is_named_after_its_pod_was_replaced(phi3k: Command) -> None:
-    """The kernel kills process 1 too, so that no attempt has words about it; the operator's event does."""
+    """The kernel kills process 1 too, so that no attempt has words about it; the operator's event does.
+
+    The second attempt lasts over a second, as the trainer's start does: events are told apart by their second.
+    """
     silent = json.dumps({"message": "attempt 2; the one before ended without a word", "attempt": 2, "previous": None})
-    again = f"[ -e /runs/oom ] && {{ echo '{silent}'; exit 70; }}; touch /runs/oom"
+    again = f"[ -e /runs/oom ] && {{ echo '{silent}'; sleep 2; exit 70; }}; touch /runs/oom"
     phi3k.submit("killed", f"{again}; {HUNGRY}", "--kind", "pytorchjob")
     status = phi3k.status_when("killed", lambda status: status["state"] == "Failed")
     assert status["exit_code"] == 70
