@@ -98,6 +98,11 @@ def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None
     assert_equal_objects(helm, recipe)
 
 
+def test_helm_sends_a_trainjobs_runtime_before_the_trainjob(helm: Helm) -> None:
+    kinds = [entry["kind"] for entry in helm.template("demo", "--set=kind=trainjob")]
+    assert kinds.index("TrainingRuntime") < kinds.index("TrainJob")
+
+
 def test_the_addresses_that_the_recipe_names_can_be_reached(helm: Helm) -> None:
     addresses = {
         "HTTPS_PROXY": "http://proxy.example:3128",

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from phi3k_jobs.cluster import PAGE_SIZE
+from phi3k_jobs.discovery import KIND_OBJECTS
+from phi3k_jobs.resources import RESOURCES
 
 from .cluster import Cluster, obstacle
 from .command import Command
@@ -27,8 +29,8 @@ for path in sys.argv[2:]:
     answer = api.call_api(path, "GET", auth_settings=["BearerToken"], _preload_content=False)[0]
     json.loads(answer.data)
 """
-GROUPS = {"pytorchjobs": "kubeflow.org/v1", "trainjobs": "trainer.kubeflow.org/v1alpha1", "jobs": "batch/v1"}
-RUNS = tuple(f"/apis/{group}/namespaces/{NAMESPACE}/{plural}" for plural, group in GROUPS.items())
+RUNS = tuple(RESOURCES[kind].path(NAMESPACE) for kind in KIND_OBJECTS.values())
+NODE_LIST = RESOURCES["Node"].path(NAMESPACE)
 TRIES = 5
 
 
@@ -120,7 +122,7 @@ def test_submit_knows_that_none_of_a_thousand_nodes_is_that_big(command: Command
         (("list", "--output", "json"), RUNS),
         (("status", a_run("pytorchjob", "Running")), ()),
         (("status", a_run("job", "Pending")), ()),
-        (("submit", "demo", "--gpus", "8", "--name", "one-more", "--dry-run"), ("/api/v1/nodes",)),
+        (("submit", "demo", "--gpus", "8", "--name", "one-more", "--dry-run"), (NODE_LIST,)),
     ],
     ids=["list", "list as JSON", "status", "status of one that waits", "submit --dry-run"],
 )

@@ -1,10 +1,11 @@
 """Errors of the command: one message on stderr, a documented exit code, no traceback unless asked for."""
 
-import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -90,15 +91,15 @@ def test_an_unforeseen_error_is_one_line_with_the_way_to_more(capsys: pytest.Cap
     )
 
 
-def interrupt_until_it_ends(child: subprocess.Popen[str]) -> str:
-    """Press Ctrl-C, again where Python lost it between two system calls; returns what the child wrote to stderr."""
-    for _ in range(6):
-        time.sleep(0.2)
-        child.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return child.communicate(timeout=10)[1]
-    child.kill()
-    pytest.fail("six Ctrl-C did not end the command")
+def wait_until_it_reads(child: subprocess.Popen[str], fifo: int) -> None:
+    """Return once the child has read a byte and sleeps for the next: before that Python may not see a signal."""
+    os.write(fifo, b"#")
+    while int.from_bytes(fcntl.ioctl(fifo, termios.FIONREAD, bytes(4)), sys.byteorder):
+        time.sleep(0.01)
+    if sys.platform == "linux":
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
+    time.sleep(0.2)
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
@@ -108,7 +109,9 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
         [sys.executable, "-m", "phi3k.main", "recipe", "check", str(fifo)], stderr=subprocess.PIPE, text=True
     )
     writer = os.open(fifo, os.O_WRONLY)  # returns once the command has opened it
-    error = interrupt_until_it_ends(child)
+    wait_until_it_reads(child, writer)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=60)
     os.close(writer)
     assert child.returncode == 130
     assert error == "interrupted\n"
