@@ -9,17 +9,17 @@ ARG PIP_CERT=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python3 -m venv /opt/phi3k
-# Gigabytes that change rarely: a layer of its own, keyed by the lock alone.
-COPY requirements.lock ./
-RUN /opt/phi3k/bin/python -m pip install ${PIP_CERT:+--cert "${PIP_CERT}"} --quiet \
-    --require-hashes --requirement requirements.lock
+# Gigabytes that change rarely: a layer of its own, keyed by the lock and its installer alone. pip reads PIP_CERT.
+COPY scripts/install-locked requirements.lock ./
+RUN ./install-locked /opt/phi3k/bin/python requirements.lock
 
 FROM dependencies AS package
 # Docker hands arguments down to a stage that stands on this one; buildah does not.
 ARG PIP_CERT=""
-COPY requirements-image.lock ./
-RUN python3 -m venv /build/tools && /build/tools/bin/python -m pip install ${PIP_CERT:+--cert "${PIP_CERT}"} --quiet \
-    --require-hashes --requirement requirements-image.lock
+COPY requirements-build.lock requirements-image.lock ./
+RUN python3 -m venv /build/tools \
+    && ./install-locked /build/tools/bin/python requirements-build.lock requirements-image.lock \
+    && /build/tools/bin/python -m pip check
 COPY pyproject.toml README.md LICENSE ./
 COPY cli cli
 COPY jobs jobs
@@ -27,6 +27,7 @@ COPY trainer trainer
 COPY recipes recipes
 RUN /build/tools/bin/hatchling build --target wheel --directory dist \
     && /opt/phi3k/bin/python -m pip install --quiet --no-deps --no-index dist/*.whl \
+    && /opt/phi3k/bin/python -m pip check \
     && /opt/phi3k/bin/python -m pip install --quiet --no-deps --no-index --ignore-installed --prefix /install dist/*.whl \
     && /build/tools/bin/cyclonedx-py environment --output-format JSON \
     --output-file /install/sbom.cdx.json /opt/phi3k/bin/python

@@ -16,14 +16,16 @@ help: ## list the targets
 $(BIN)/python:
 	@scripts/make-venv $(PYTHON) $(VENV)
 
-$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes --requirement requirements.lock
-	$(PIP) --no-deps --editable .
+# What the locks pin, then phi3k itself with the build backend that they pin.
+INSTALL = scripts/install-locked $(BIN)/python $(filter %.lock,$^) \
+	&& $(PIP) --no-deps --no-build-isolation --editable . && $(BIN)/python -m pip check
+
+$(VENV)/.installed: requirements-build.lock requirements.lock pyproject.toml | $(BIN)/python
+	$(INSTALL)
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes --requirement requirements-dev.lock
-	$(PIP) --no-deps --editable .
+$(VENV)/.installed-dev: requirements-build.lock requirements-dev.lock pyproject.toml | $(BIN)/python
+	$(INSTALL)
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed ## make .venv with phi3k and what it trains with

