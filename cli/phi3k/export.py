@@ -41,6 +41,7 @@ def export(
                 "step": exported.step,
                 "reload_difference": exported.reload_difference,
                 "merge_difference": exported.merge_difference,
+                "only_phi3k_because": exported.only_phi3k_because or None,
             }
         )
         return
@@ -48,3 +49,5 @@ def export(
         f"{exported.path} holds step {exported.step}; logits differ by {exported.reload_difference:.1e} after reading "
         f"it again, and by {exported.merge_difference:.1e} from the run's own."
     )
+    if exported.only_phi3k_because:
+        typer.echo(f"Other programs can't load it: {exported.only_phi3k_because}.")

@@ -1,6 +1,8 @@
 """Exports of real (very short) runs: what is written computes what was trained, and stands alone."""
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +95,27 @@ def test_an_exported_model_has_the_published_layout_and_no_trace_of_adapters(run
     assert {"config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"} <= files
     assert not any("adapter" in name for name in files)
     assert "vision_config" in json.loads((directory / "config.json").read_text())
+
+
+def test_an_exported_model_has_the_tokenizer_files_of_its_base_byte_for_byte(run: Run, tmp_path: Path) -> None:
+    directory = export_run(run(*LORA), tmp_path / "model").path
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        assert (directory / name).read_bytes() == (run(*LORA) / "base" / name).read_bytes()
+
+
+def test_an_export_of_a_tiny_model_says_that_only_phi3k_loads_it(run: Run, tmp_path: Path) -> None:
+    exported = export_run(run(*LORA), tmp_path / "model")
+    assert "vision tower" in exported.only_phi3k_because
+    assert not any("auto_map" in path.read_text() for path in exported.path.glob("*.json"))
+
+
+def test_the_weights_are_readable_for_whom_the_umask_lets_read(run: Run, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        directory = export_run(run(*LORA), tmp_path / "model").path
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((directory / "model.safetensors").stat().st_mode) == 0o644
 
 
 def test_an_exported_model_is_used_through_transformers_alone(run: Run, tmp_path: Path) -> None:

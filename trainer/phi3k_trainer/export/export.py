@@ -9,8 +9,11 @@ from pathlib import Path
 from peft import PeftModel
 
 from phi3k_trainer.errors import OutputError, StorageError, UsageError
+from phi3k_trainer.export.adapter_config import short_adapter_config
 from phi3k_trainer.export.proof import MERGED, SAME_WEIGHTS, check_difference, difference, example, logits_of
-from phi3k_trainer.model.loading import load_model, save_model
+from phi3k_trainer.export.published_layout import complete_layout, find_remote_code
+from phi3k_trainer.json_files import read_json, write_json
+from phi3k_trainer.model.loading import hub_id, load_model, save_model
 from phi3k_trainer.training.adapters import merge_adapters
 from phi3k_trainer.training.building import torch_dtype
 from phi3k_trainer.training.optimization import Precision
@@ -30,6 +33,8 @@ class Export:
     """Relative difference of the logits between what was written and what was read again: 0 is the same."""
     merge_difference: float
     """Relative difference of the logits between the trained model and the exported weights in their dtype."""
+    only_phi3k_because: str = ""
+    """Why no other program can load it; empty where vLLM, transformers and others can."""
 
 
 def export_run(source: str | Path, destination: str | Path) -> Export:
@@ -60,13 +65,18 @@ def export_run(source: str | Path, destination: str | Path) -> Export:
         model.to(dtype)
         merged = logits_of(model, inputs)
         merge_difference = check_difference(difference(merged, learned), MERGED[dtype], "the merged model")
+        base = trained.base
+        code = find_remote_code(
+            base, hub_id(trained.recipe.model.base), is_published_tower=model.config.has_published_tower
+        )
         save_model(model, unfinished)
-        trained.processor.save_pretrained(unfinished)
+        trained.processor.image_processor.save_pretrained(unfinished)
+        complete_layout(unfinished, base, code)
         step, attention = trained.step, trained.recipe.model.attention
         del trained, model  # so that the model to compare with is the only one in memory
         reloaded = logits_of(load_model(unfinished, dtype=dtype, attention=attention, device=device), inputs)
         reload_difference = check_difference(difference(reloaded, merged), SAME_WEIGHTS, "the model read again")
-    return Export(destination, step, reload_difference, merge_difference)
+    return Export(destination, step, reload_difference, merge_difference, code.absent)
 
 
 def export_adapters(source: str | Path, destination: str | Path) -> Export:
@@ -96,8 +106,9 @@ def export_adapters(source: str | Path, destination: str | Path) -> Export:
         with precision.context(device):
             learned = logits_of(trained.model, inputs)
         unfinished.mkdir(parents=True)
-        for name in (ADAPTER_FILE, ADAPTER_CONFIG_FILE):
-            shutil.copyfile(trained.checkpoint / name, unfinished / name)
+        shutil.copyfile(trained.checkpoint / ADAPTER_FILE, unfinished / ADAPTER_FILE)
+        adapter_config = read_json(trained.checkpoint / ADAPTER_CONFIG_FILE)
+        write_json(unfinished / ADAPTER_CONFIG_FILE, short_adapter_config(adapter_config))
         base, step = trained.base, trained.step
         del trained
         adapted = PeftModel.from_pretrained(load_model(base, dtype=dtype, device=device), unfinished)

@@ -85,6 +85,11 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed
             )
 
     @property
+    def has_published_tower(self) -> bool:
+        """Whether the vision tower has the sizes of the published models."""
+        return all(getattr(self.vision_config, key) == value for key, value in CLIP_VIT_L_14_336.items())
+
+    @property
     def patches_per_side(self) -> int:
         """Patches along one edge of a crop: 24 in the published models."""
         clip = self.vision_config
@@ -125,11 +130,10 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed
         )
         if "dtype" in written:
             written["torch_dtype"] = written.pop("dtype")
-        clip = {key: getattr(self.vision_config, key) for key in CLIP_VIT_L_14_336}
-        if clip == CLIP_VIT_L_14_336:
+        if self.has_published_tower:
             written.pop("vision_config", None)
         else:
-            written["vision_config"] = clip
+            written["vision_config"] = {key: getattr(self.vision_config, key) for key in CLIP_VIT_L_14_336}
         return written
 
 

@@ -1,5 +1,6 @@
 """Reading and writing models in the published layout, strictly: no weight is ever left random or out."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,10 @@ def save_model(model: Phi3VForCausalLM, directory: Path, max_shard_size: str = "
             (directory / stale).unlink(missing_ok=True)
         with _no_progress_bar():
             model.save_pretrained(directory, max_shard_size=max_shard_size)
+        # safetensors makes its files private to this user; the umask decides here, as it does for the JSON beside them.
+        mode = stat.S_IMODE((directory / "config.json").stat().st_mode)
+        for file in directory.glob("*.safetensors"):
+            file.chmod(mode)
     except (OSError, SafetensorError) as problem:
         raise StorageError(f"the model can't be written to {directory}: {problem}") from problem
 
@@ -145,6 +150,11 @@ def published_keys(config: Phi3VConfig) -> dict[str, Shape]:
     if config.tie_word_embeddings:
         del shapes[_HEAD]
     return shapes
+
+
+def hub_id(base: str) -> str | None:
+    """The hub repository that `model.base` names, None where it is a directory here."""
+    return None if Path(base).expanduser().exists() else base
 
 
 def resolve_base(base: str, revision: str | None) -> Path:

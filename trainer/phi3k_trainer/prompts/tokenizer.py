@@ -106,6 +106,12 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: str | Path) ->
         "pad_token": tokenizer.pad_token,
         "unk_token": tokenizer.unk_token,
     }
+    # As published: those of the added tokens that keep the space behind them.
+    additional = [
+        token.content
+        for _, token in sorted(tokenizer.added_tokens_decoder.items())
+        if token.special and not token.rstrip and token.content not in named.values()
+    ]
     config = {
         "added_tokens_decoder": {
             str(number): {
@@ -118,6 +124,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: str | Path) ->
             }
             for number, token in sorted(tokenizer.added_tokens_decoder.items())
         },
+        "additional_special_tokens": additional,
         **named,
         "chat_template": tokenizer.chat_template,
         "clean_up_tokenization_spaces": False,
@@ -126,4 +133,4 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: str | Path) ->
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
     write_json(directory / "tokenizer_config.json", config)
-    write_json(directory / "special_tokens_map.json", named)
+    write_json(directory / "special_tokens_map.json", {"additional_special_tokens": additional, **named})

@@ -41,6 +41,7 @@ def adapter_config(tuning: TuningSection, num_vision_layers: int, base: str) -> 
         lora_dropout=tuning.dropout,
         target_modules="|".join(f"({pattern})" for pattern in patterns),
         use_dora=tuning.method == "dora",
+        task_type="CAUSAL_LM",
         base_model_name_or_path=base,
     )
 

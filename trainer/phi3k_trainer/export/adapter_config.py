@@ -1,0 +1,18 @@
+"""PEFT's adapter_config.json in a form that older versions of PEFT read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Read by every version, whatever the default.
+_ALWAYS = ("peft_type", "task_type", "base_model_name_or_path", "inference_mode", "r", "lora_alpha", "target_modules")
+
+
+def short_adapter_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of a LoRA configuration what differs from PEFT's defaults.
+
+    PEFT writes every field of its own version, and an older version refuses those that it does not know.
+    """
+    from peft import LoraConfig
+
+    defaults = LoraConfig().to_dict() | {"peft_version": config.get("peft_version")}
+    return {name: value for name, value in config.items() if name in _ALWAYS or value != defaults.get(name)}
