@@ -14,5 +14,6 @@ def short_adapter_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     from peft import LoraConfig
 
-    defaults = LoraConfig().to_dict() | {"peft_version": config.get("peft_version")}
+    defaults: dict[str, Any] = LoraConfig().to_dict()  # type: ignore[no-untyped-call]  # PEFT is not strictly typed
+    defaults["peft_version"] = config.get("peft_version")
     return {name: value for name, value in config.items() if name in _ALWAYS or value != defaults.get(name)}

@@ -92,8 +92,8 @@ def complete_layout(directory: Path, base: Path, code: RemoteCode) -> None:
     for name in TOKENIZER_FILES:
         if (base / name).is_file():
             shutil.copyfile(base / name, directory / name)
-    for file in code.files:
-        shutil.copyfile(file, directory / file.name)
+    for module in code.files:
+        shutil.copyfile(module, directory / module.name)
     config = read_json(directory / CONFIG)
     if isinstance(config.get("eos_token_id"), list):
         # Some programs take one number only; generation_config.json has them all.
