@@ -84,7 +84,13 @@ def check(
 
     chosen = read_recipe(recipe, overrides)
     dataset = _prepared(chosen, retry_failures=False)
-    found = check_dataset(dataset, chosen.model.num_crops, encoder_at_hand(chosen), max_tokens=chosen.data.max_tokens)
+    found = check_dataset(
+        dataset,
+        chosen.model.num_crops,
+        encoder_at_hand(chosen),
+        max_tokens=chosen.data.max_tokens,
+        eval_fraction=chosen.data.eval_fraction,
+    )
     if output is Output.JSON:
         print_json(found.as_dict())
         return

@@ -17,7 +17,8 @@ def cache(tmp_path: Path) -> Path:
 
 def check(cache: Path, path: Path, **data: Any) -> DataCheck:
     chosen = recipe(cache, source="jsonl", path=str(path), **data)
-    return check_dataset(prepare_dataset(chosen, None), num_crops=4, max_tokens=8192)
+    fraction = chosen.data.eval_fraction
+    return check_dataset(prepare_dataset(chosen, None), num_crops=4, max_tokens=8192, eval_fraction=fraction)
 
 
 def test_rows_pictures_and_answers_are_counted(tmp_path: Path, cache: Path) -> None:
@@ -66,3 +67,11 @@ def test_what_looks_like_a_mistake_is_remarked_on(
 
 def test_sound_data_has_no_remarks(tmp_path: Path, cache: Path) -> None:
     assert check(cache, write_products(tmp_path, 20)).remarks == ()
+
+
+def test_an_evaluation_that_groups_make_larger_than_asked_for_is_remarked_on(tmp_path: Path, cache: Path) -> None:
+    rows = [{"title": f"Coat {n}", "price": 1.0, "code": min(n, 20)} for n in range(100)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    found = check(cache, path, image=None, key="code", eval_fraction=0.3)
+    assert found.evaluation in range(2, 15)  # the eighty rows of code 20 are trained on
+    assert "21 groups, the largest of 80 rows" in found.remarks[-1]

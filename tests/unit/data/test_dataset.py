@@ -176,6 +176,13 @@ def test_an_empty_side_of_the_split_is_an_error(tmp_path: Path, cache: Path) -> 
         prepare(cache, path, image=None, eval_fraction=0.999)
 
 
+def test_rows_that_are_all_one_group_cannot_be_split_and_the_error_says_why(tmp_path: Path, cache: Path) -> None:
+    rows = [{"title": f"Coat {n}", "price": 1.0, "code": 1} for n in range(20)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(DataError, match="all 20 rows share a key or a picture"):
+        prepare(cache, path, image=None, key="code", eval_fraction=0.1)
+
+
 def test_a_second_run_reads_nothing_again(tmp_path: Path, cache: Path) -> None:
     path = write_products(tmp_path, 10)
     first = prepare(cache, path)

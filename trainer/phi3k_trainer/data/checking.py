@@ -8,6 +8,7 @@ from typing import Any
 
 from phi3k_trainer.data.dataset import Dataset, Example
 from phi3k_trainer.data.encoding import Encoder, measure_examples
+from phi3k_trainer.data.splits import groups_of
 from phi3k_trainer.images.grid import hd_shape
 from phi3k_trainer.model import Phi3VConfig
 from phi3k_trainer.prompts.conversation import render
@@ -15,6 +16,7 @@ from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe.recipe import Recipe
 
 _SHARED_PICTURE = 0.1  # share of the rows from which one picture in common is worth a remark
+_TILTED = 1.5  # times the evaluation may be larger or smaller than asked for before that is worth a remark
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class DataCheck:
         return asdict(self)
 
 
-def check_dataset(dataset: Dataset, num_crops: int, encoder: Encoder | None = None, *, max_tokens: int) -> DataCheck:
+def check_dataset(
+    dataset: Dataset, num_crops: int, encoder: Encoder | None = None, *, max_tokens: int, eval_fraction: float
+) -> DataCheck:
     """Sum up a prepared data set.
 
     Args:
@@ -74,6 +78,7 @@ def check_dataset(dataset: Dataset, num_crops: int, encoder: Encoder | None = No
         num_crops: Crops a picture may have (`model.num_crops`).
         encoder: Measures the rows in the model's own tokens, where its tokenizer is at hand.
         max_tokens: A longer row will be set aside (`data.max_tokens`).
+        eval_fraction: Share of the groups that was to be held out (`data.eval_fraction`).
     """
     examples = (*dataset.train, *dataset.evaluation)
     measured = None if encoder is None else measure_examples(encoder, examples, max_tokens)
@@ -97,7 +102,7 @@ def check_dataset(dataset: Dataset, num_crops: int, encoder: Encoder | None = No
         picture_height=Spread.of(image.height for image in images),
         crops=Spread.of(_num_views(example, num_crops) for example in examples),
         tokens=None if measured is None else Spread.of(map(int, measured.num_tokens)),
-        remarks=tuple(_remarks(examples, answers)),
+        remarks=(*_remarks(examples, answers), *_tilt(dataset, eval_fraction)),
         shown=tuple(render(example.turns) for example in dataset.train[:3]),
     )
 
@@ -140,3 +145,18 @@ def _remarks(examples: tuple[Example, ...], answers: Counter[str]) -> Iterable[s
             )
     if len(examples) > 1 and not shown_by:
         yield "No row has a picture."
+
+
+def _tilt(dataset: Dataset, eval_fraction: float) -> Iterable[str]:
+    """Whether groups of rows that stay together make the evaluation much larger or smaller than asked for."""
+    examples = (*dataset.train, *dataset.evaluation)
+    share = len(dataset.evaluation) / len(examples)
+    if eval_fraction / _TILTED <= share <= eval_fraction * _TILTED:
+        return
+    groups = Counter(groups_of([(example.key, [image.sha256 for image in example.images]) for example in examples]))
+    largest = max(groups.values())
+    if largest > 1:
+        yield (
+            f"{share:.1%} of the rows are held out, where data.eval_fraction is {eval_fraction:.1%}: rows that share a "
+            f"key or a picture stay together, which makes {len(groups):,} groups, the largest of {largest:,} rows."
+        )

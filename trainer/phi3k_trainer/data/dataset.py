@@ -12,7 +12,7 @@ from phi3k_trainer.data.preparing import prepare
 from phi3k_trainer.data.progress import ProgressCallback
 from phi3k_trainer.data.quarantine import QuarantineReport, write_quarantine
 from phi3k_trainer.data.sources import fingerprint
-from phi3k_trainer.data.splits import split_of
+from phi3k_trainer.data.splits import groups_of, split_of
 from phi3k_trainer.data.store import Store, write_atomically
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.prompts.conversation import Turn
@@ -183,20 +183,31 @@ def _check_usable(prepared: Prepared, quarantine: QuarantineReport, section: Dat
 
 
 def _split(prepared: Prepared, quarantine: QuarantineReport, section: DataSection, store: Store) -> Dataset:
-    sides = split_of(
-        [(row.key, [image.sha256 for image in row.images]) for row in prepared.rows], section.eval_fraction
-    )
+    rows = [(row.key, [image.sha256 for image in row.images]) for row in prepared.rows]
+    sides = split_of(rows, section.eval_fraction)
     examples = [_example(row, store) for row in prepared.rows]
     train = [example for example, side in zip(examples, sides, strict=True) if side == "train"]
     evaluation = [example for example, side in zip(examples, sides, strict=True) if side == "evaluation"]
-    for name, side, others in (("training", train, evaluation), ("evaluation", evaluation, train)):
-        if not side and (name == "training" or section.eval_fraction > 0):
-            raise DataError(
-                f"No row is left for {name}: data.eval_fraction {section.eval_fraction:g} puts all {len(others)} rows "
-                "on the other side (rows that share a key or a picture stay together). Use more rows, another "
-                "fraction, or data.eval_fraction 0 to train without evaluation."
-            )
+    if not train:
+        raise DataError(_empty_side("training", rows, section))
+    if not evaluation and section.eval_fraction > 0:
+        raise DataError(_empty_side("evaluation", rows, section))
     return Dataset(train, evaluation, quarantine, prepared.digest, prepared.repeated)
+
+
+def _empty_side(name: str, rows: Sequence[tuple[str, Sequence[str]]], section: DataSection) -> str:
+    number = len(set(groups_of(rows)))
+    if number == 1 and len(rows) > 1:
+        why = (
+            f"all {len(rows)} rows share a key or a picture, directly or through each other, and such rows stay "
+            "together. Add rows that share neither"
+        )
+    else:
+        why = (
+            f"data.eval_fraction {section.eval_fraction:g} puts all {len(rows)} rows on the other side; rows that "
+            f"share a key or a picture stay together, which makes {number} groups. Use more rows, another fraction"
+        )
+    return f"No row is left for {name}: {why}, or data.eval_fraction 0 to train without evaluation."
 
 
 def _example(row: PreparedRow, store: Store) -> Example:
