@@ -121,6 +121,21 @@ def test_ten_steps_without_a_finite_loss_stop_the_run(recipe: Path) -> None:
     assert "the 10th step in a row" in said
 
 
+def test_weights_that_break_before_an_evaluation_stop_the_run_and_are_not_saved(recipe: Path) -> None:
+    breaking = ("name=breaking", "training.learning_rate=1e8", "training.warmup_fraction=0", "evaluation.every_steps=1")
+    code, said = fails(recipe, *breaking)
+    assert code == TrainingError.exit_code
+    assert "step 1: the loss on the held-out rows is nan. Lower training.learning_rate" in said
+    assert small_runs.checkpoints(small_runs.run_path(recipe, *breaking)) == []
+
+
+def test_steps_that_are_skipped_save_nothing(recipe: Path) -> None:
+    wild = ("training.learning_rate=1e30", "training.vision_learning_rate=1e30", "training.epochs=9")
+    fails(recipe, "name=unsaved", *wild, "evaluation.every_steps=null", "checkpoint.every_steps=1", "checkpoint.keep=2")
+    steps = [path.name for path in small_runs.checkpoints(small_runs.run_path(recipe, "name=unsaved"))]
+    assert steps == ["step-000001"], "the nine skipped steps have pushed nothing out"
+
+
 def test_a_run_is_not_started_over_its_own_checkpoints(recipe: Path, finished: Path) -> None:
     code, said = fails(recipe, f"name={finished.name}")
     assert code == OutputError.exit_code

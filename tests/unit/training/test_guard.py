@@ -4,7 +4,7 @@ import pytest
 
 from phi3k_trainer.errors import TrainingError
 from phi3k_trainer.recipe.training import TrainingSection
-from phi3k_trainer.training.guard import count_step, reason_to_skip
+from phi3k_trainer.training.guard import check_evaluation, count_step, reason_to_skip
 from phi3k_trainer.training.state import TrainingState
 
 
@@ -48,3 +48,15 @@ def test_a_skipped_loss_is_no_yardstick() -> None:
     state = TrainingState(recent_losses=[1.0])
     count_step(state, math.nan, skipped=True)
     assert state.recent_losses == [1.0]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_an_evaluation_that_is_not_finite_gives_the_advice_of_training_and_the_last_good_checkpoint(
+    loss: float,
+) -> None:
+    with pytest.raises(TrainingError, match=r"step 8: .*training.learning_rate.* runs/a/checkpoints/step-4, is from"):
+        check_evaluation(loss, 8, "runs/a/checkpoints/step-4")
+
+
+def test_a_finite_evaluation_is_accepted() -> None:
+    check_evaluation(2.5, 8, None)

@@ -32,6 +32,22 @@ def reason_to_skip(loss: float, grad_norm: float, state: TrainingState, training
     return reason
 
 
+def check_evaluation(loss: float, step: int, checkpoint: str | None) -> None:
+    """Refuse weights that are broken: no later step would bring them back, and they must not become the best ones.
+
+    Args:
+        loss: Mean cross entropy over the held-out rows.
+        step: Optimiser step of the weights.
+        checkpoint: The newest one, from before, if there is one.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    if not math.isfinite(loss):
+        saved = f" The last checkpoint, {checkpoint}, is from before." if checkpoint else ""
+        raise TrainingError(f"step {step}: the loss on the held-out rows is {loss}. {_ADVICE}.{saved}")
+
+
 _ADVICE = "Lower training.learning_rate, raise training.warmup_fraction, or look at the data of these steps"
 
 

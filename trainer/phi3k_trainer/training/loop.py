@@ -20,7 +20,7 @@ from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.directory import RunDirectory
-from phi3k_trainer.training.guard import count_step, reason_to_skip
+from phi3k_trainer.training.guard import check_evaluation, count_step, reason_to_skip
 from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.loader import StepLoader
 from phi3k_trainer.training.optimization import Precision, add_gradients, clip_gradients, evaluating
@@ -44,6 +44,7 @@ class Loop:
     optimizer: torch.optim.Optimizer
     precision: Precision
     encoder: Encoder
+    """Of the training rows; the held-out ones are encoded by the generator's, which keeps no pictures."""
     train_data: MeasuredExamples
     evaluation_data: MeasuredExamples
     """Possibly empty."""
@@ -66,7 +67,8 @@ class Loop:
         Raises:
             PreemptedError: told to stop; everything up to the last step is saved.
             StorageError: the last state could not be saved.
-            TrainingError: the loss is not finite and the recipe or ten such steps in a row say stop.
+            TrainingError: the loss is not finite on held-out rows, or in training and the recipe or ten such steps in
+                a row say stop.
         """
         self.health.begin_training(self.state.step, len(self.plan))
         with self._loader() as loader:
@@ -78,7 +80,8 @@ class Loop:
                     self._stop()
                 if self.is_finished():
                     break
-                if self.keeper.is_due(self.state.step):
+                # Weights that were just found to give no finite loss must not push out the last good checkpoint.
+                if self.keeper.is_due(self.state.step) and not self.state.skipped_in_a_row:
                     self._save()
                 self._step(loader)
             if self.keeper.last_step != self.state.step:
@@ -201,6 +204,8 @@ class Loop:
             loss = self._evaluation_loss()
             if loss is None:
                 return
+            saved = self.keeper.last_step
+            check_evaluation(loss, state.step, None if saved is None else str(self.keeper.path_of(saved)))
             try:
                 table = self._answer_table()
             except StoppedError:
@@ -240,7 +245,7 @@ class Loop:
         )
         total = torch.zeros((), device=self.processes.device)
         with StepLoader(
-            [shares[self.processes.rank]], data.examples, self.encoder, self.recipe.training.loader_threads
+            [shares[self.processes.rank]], data.examples, self.generator.encoder, self.recipe.training.loader_threads
         ) as loader:
             for batch in loader.next_step():
                 with self.precision.context(self.processes.device):
