@@ -1,6 +1,7 @@
 """Answers in batches are the answers one would get alone. A real tiny model with random weights answers."""
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import Recipe, parse_recipe
 from phi3k_trainer.recipe.model import TinySection
 from phi3k_trainer.training.parallel import Processes
+from tests.held_pictures import counted_pictures
 
 TITLES = ("Red Wool Coat", "Blue Silk Scarf", "Green Leather Bag", "Yellow Cotton Shirt", "Black Suede Boots")
 
@@ -100,6 +102,36 @@ def test_an_answer_ends_before_its_stop_token(generator: Generator, examples: li
             weight.copy_(before)
     assert whole.startswith(ended)
     assert len(ended) < len(whole)
+
+
+def test_an_evaluation_holds_the_pictures_of_one_batch_however_many_rows_it_has(
+    generator: Generator, examples: list[Example], recipe: Recipe
+) -> None:
+    rows = [replace(examples[0], key=str(number)) for number in range(12)]
+    asking = replace(generator, batch_size=2, max_new_tokens=1)
+    longer = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"max_samples": 12})})
+    with counted_pictures() as pictures:
+        evaluate(asking, rows, rows, longer, step=1, blind=True)
+    assert pictures.decoded == 2 * len(rows), "for the answers and for the blind control"
+    assert pictures.most <= 2 * asking.batch_size, "one batch, and the next before it is let go"
+    assert pictures.held == 0
+
+
+def test_a_process_decodes_the_pictures_of_its_own_questions_alone(
+    generator: Generator, examples: list[Example]
+) -> None:
+    class Second(Processes):
+        """The second of two processes, whose peer is not there."""
+
+        def sum(self, values: Sequence[float]) -> list[float]:
+            return list(values)
+
+    rows = [replace(examples[0], key=str(number)) for number in range(8)]
+    second = replace(generator, batch_size=2, max_new_tokens=1, processes=Second(1, 2, torch.device("cpu")))
+    with counted_pictures() as pictures:
+        answered = second._own_answers(questions(rows))
+    assert sorted(answered) == [2, 3, 6, 7]
+    assert pictures.decoded == 4
 
 
 def test_the_model_trains_on_afterwards(generator: Generator, examples: list[Example]) -> None:

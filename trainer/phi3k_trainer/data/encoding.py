@@ -1,9 +1,11 @@
 """From an example to token ids, labels and uint8 pictures, and how long it is without reading a pixel."""
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,6 @@ from phi3k_trainer.images.hd import hd_shape, hd_transform
 from phi3k_trainer.model import Phi3VConfig
 from phi3k_trainer.prompts.conversation import Turn
 from phi3k_trainer.prompts.encoding import IGNORED, Encoding, encode, encode_prompt
-
-PICTURE_CACHE_BYTES = 1_100_000_000
-"""Decoded pictures kept in memory by each process: 3,000 of one 336-pixel crop fit."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,13 @@ class Encoder:
         self._config = config
         self._num_crops = num_crops
         self._max_pixels = max_pixels
-        self._pictures = PictureCache(PICTURE_CACHE_BYTES)
+        self._pictures = PictureCache(0)
+
+    def with_cache(self, max_bytes: int) -> Self:
+        """The same encoder, which keeps up to `max_bytes` of decoded pictures for the next epoch."""
+        caching = copy.copy(self)
+        caching._pictures = PictureCache(max_bytes)
+        return caching
 
     def measure(self, example: Example) -> Measure:
         """Count the tokens and labels of `example` as `encode` will make them, from the pictures' sizes alone."""
@@ -81,6 +86,10 @@ class Encoder:
         encoding = self._encode_text(example)
         images = tuple(self._picture(image, example.key) for image in example.images)
         return EncodedExample(encoding.input_ids, encoding.labels, images)
+
+    def prompt_length(self, turns: Sequence[Turn], images: Sequence[StoredImage]) -> int:
+        """Count the tokens of what `encode_prompt` makes, from the pictures' sizes alone."""
+        return len(encode_prompt(turns, self._image_tokens(images), self._tokenizer))
 
     def encode_prompt(self, turns: Sequence[Turn], images: Sequence[StoredImage], key: str) -> EncodedPrompt:
         """Tokenise the turns before an answer and decode their pictures; `key` names the row in messages.

@@ -72,8 +72,7 @@ class Generator:
 
     def _own_answers(self, questions: Sequence[Question]) -> dict[int, str]:
         """This process's share of the answers, by the question's index."""
-        prompts = [self.encoder.encode_prompt(one.turns, one.images, one.key) for one in questions]
-        batches = self._batches([len(prompt.input_ids) for prompt in prompts])
+        batches = self._batches([self.encoder.prompt_length(one.turns, one.images) for one in questions])
         world_size = self.processes.world_size
         answers: dict[int, str] = {}
         for turn in range(math.ceil(len(batches) / world_size)):
@@ -81,7 +80,7 @@ class Generator:
                 raise StoppedError
             # Sharded weights are gathered by all processes together: one without work repeats a batch.
             batch = batches[min(turn * world_size + self.processes.rank, len(batches) - 1)]
-            answers.update(zip(batch, self._generate([prompts[index] for index in batch]), strict=True))
+            answers.update(zip(batch, self._generate([questions[index] for index in batch]), strict=True))
         return answers
 
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
@@ -97,8 +96,9 @@ class Generator:
             batches += [side[start : start + self.batch_size] for start in range(0, len(side), self.batch_size)]
         return batches
 
-    def _generate(self, prompts: Sequence[EncodedPrompt]) -> Iterator[str]:
+    def _generate(self, questions: Sequence[Question]) -> Iterator[str]:
         special = SpecialTokens.from_tokenizer(self.tokenizer)
+        prompts = [self.encoder.encode_prompt(one.turns, one.images, one.key) for one in questions]
         inputs = self._collate(prompts, special.pad)
         with self.precision():
             generated: Tensor = self.model.generate(

@@ -20,6 +20,9 @@ from phi3k_trainer.training.speed import SpeedMeter
 
 SAMPLES_TO_COUNT = 1000
 
+PICTURE_CACHE_BYTES = 1_100_000_000
+"""Decoded training pictures kept by the processes of one machine together: 3,000 of one 336-pixel crop fit."""
+
 
 def model_shape(base: Path) -> ModelShape:
     """The sizes of the model in the directory `base`, for the plan."""
@@ -37,8 +40,18 @@ def training_layout(recipe: Recipe, shape: ModelShape, processes: Processes) -> 
     if processes.device.type == "cuda":
         memory = torch.cuda.get_device_properties(processes.device).total_memory
     else:
-        memory = host_memory_bytes() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        memory = host_memory_bytes() // _processes_of_this_machine()
     return check_fits(recipe, shape, memory, processes.world_size)
+
+
+def picture_cache_bytes() -> int:
+    """This process's share of PICTURE_CACHE_BYTES."""
+    return PICTURE_CACHE_BYTES // _processes_of_this_machine()
+
+
+def _processes_of_this_machine() -> int:
+    """How many processes torchrun has started here."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def speed_meter(recipe: Recipe, shape: ModelShape, data: MeasuredExamples, processes: Processes) -> SpeedMeter:

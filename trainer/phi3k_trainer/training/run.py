@@ -21,7 +21,7 @@ from phi3k_trainer.tracking.start import run_id, start_tracking
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.building import build_tuned_model, torch_dtype
 from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
-from phi3k_trainer.training.devices import model_shape, speed_meter, training_layout
+from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
 from phi3k_trainer.training.directory import RunDirectory, run_directory
 from phi3k_trainer.training.groups import parameter_groups
 from phi3k_trainer.training.health import Health
@@ -193,7 +193,7 @@ def _build_loop(
         loss=loss,
         optimizer=optimizer,
         precision=precision,
-        encoder=preparation.encoder,
+        encoder=preparation.encoder.with_cache(picture_cache_bytes()),
         train_data=preparation.train,
         evaluation_data=preparation.evaluation,
         plan=plan,
