@@ -4,20 +4,18 @@
 mini-language has it; `{{` and `}}` are braces themselves. A name is only ever looked up among the columns.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, time
-from decimal import Decimal, InvalidOperation
-from numbers import Real
 
 from phi3k_trainer.errors import DataError, RecipeError
 from phi3k_trainer.prompts.conversation import literal
+from phi3k_trainer.prompts.values import FORMAT_SPEC, FormatError, format_value
+
+MAX_CHARACTERS = 1_000_000
+"""A longer text is refused: no tokenizer is asked to read what no context could hold."""
 
 _PIECE = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}:]*)(?::(?P<spec>[^{}]*))?\}|[{}]")
-# [[fill]align][sign][#][0][width][grouping][.precision][type], width and precision short enough to be meant
-_SPEC = re.compile(r"(?:[^{}]?[<>=^])?[-+ ]?#?0?\d{0,3}[,_]?(?:\.\d{1,2})?(?P<type>[sdeEfFgG%]?)")
 
 
 class MissingValueError(DataError):
@@ -36,34 +34,13 @@ class _Field:
 
     def format(self, value: object) -> str:
         """The value as it stands in the text; image tags in it are made harmless."""
-        if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
-            raise MissingValueError(self.name)
-        if not isinstance(value, str | Real | Decimal | date | time):
-            raise DataError(f"column '{self.name}' holds a {type(value).__name__}, not text or a number")
         try:
-            text = format(_as_number(value, self.spec), self.spec)
-        except (ValueError, TypeError, InvalidOperation, OverflowError) as error:
-            raise DataError(
-                f"column '{self.name}' has {value!r}, which the format '{self.spec}' doesn't take"
-            ) from error
-        if not text.strip():
+            text = format_value(value, self.spec)
+        except FormatError as error:
+            raise DataError(f"column '{self.name}' {error}") from error
+        if text is None or not text.strip():
             raise MissingValueError(self.name)
         return literal(text)
-
-
-def _as_number(value: object, spec: str) -> object:
-    """A number for a number's format, also from text (CSV has nothing else)."""
-    if spec[-1:] == "d" and not isinstance(value, int):
-        number = Decimal(str(value))
-        if number != number.to_integral_value():
-            raise ValueError(f"{value!r} is not an integer")
-        return int(number)
-    if isinstance(value, str) and spec[-1:] in tuple("eEfFgG%"):
-        number = Decimal(value)
-        if not number.is_finite():
-            raise ValueError(f"{value!r} is not a finite number")
-        return float(number)
-    return value
 
 
 class Template:
@@ -103,7 +80,8 @@ class Template:
 
         Raises:
             MissingValueError: when a value is None, NaN or blank.
-            DataError: when a column is not there, or holds what its format doesn't take.
+            DataError: when a column is not there, holds what its format doesn't take, or the text is longer than
+                `MAX_CHARACTERS`.
         """
         texts = self._texts(columns)
         return self._literals[0] + "".join(
@@ -143,7 +121,10 @@ class Template:
         if absent := [name for name in self.fields if name not in columns]:
             there = ", ".join(sorted(columns)) or "none"
             raise DataError(f"no column named {', '.join(map(repr, absent))} for '{self.text}'; there are: {there}")
-        return [field.format(columns[field.name]) for field in self._fields]
+        texts = [field.format(columns[field.name]) for field in self._fields]
+        if (length := sum(map(len, texts)) + sum(map(len, self._literals))) > MAX_CHARACTERS:
+            raise DataError(f"'{self.text}' would have {length:,} characters, more than {MAX_CHARACTERS:,}")
+        return texts
 
 
 def _parse(text: str) -> tuple[list[str], list[_Field]]:
@@ -160,7 +141,7 @@ def _parse(text: str) -> tuple[list[str], list[_Field]]:
             raise RecipeError(f"'{text}': a lone '{match.group()}' at character {match.start() + 1}; write it twice")
         elif not name.strip():
             raise RecipeError(f"'{text}': a column name is missing in '{match.group()}'")
-        elif not _SPEC.fullmatch(spec):
+        elif not FORMAT_SPEC.fullmatch(spec):
             raise RecipeError(f"'{text}': '{spec}' is no format for column '{name}'; one that is: '.2f'")
         else:
             fields.append(_Field(name, spec))
