@@ -102,6 +102,11 @@ class HostileServer:
                 await _send(writer, picture(), status=status, extra=b"Retry-After: 1\r\n")
             case "busy-for-an-hour":
                 await _send(writer, b"", status="429", extra=b"Retry-After: 3600\r\n")
+            case "retry-after":
+                status = "200" if self.requests[path] > 1 else "503"
+                await _send(writer, picture(), status=status, extra=b"Retry-After: %s\r\n" % bytes.fromhex(argument))
+            case "head":
+                await _write(writer, bytes.fromhex(argument))
             case "page":
                 await _send(writer, b"<html>Log in</html>", content_type="text/html; charset=utf-8")
             case "page-that-says-png":

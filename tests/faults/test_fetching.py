@@ -110,6 +110,76 @@ def test_a_busy_server_is_asked_again_after_the_time_it_named(server: HostileSer
     assert second - first >= 1.0
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "\u00b2".encode("latin-1"),
+        "\u0663".encode(),
+        b"9" * 5000,
+        b"-1",
+        b"1e9",
+        b"soon",
+        b"",
+        b"Mon, 01 Jan 2024 00:00:00 +99999999999999999999",
+        b"Mon, 01 Jan 2024 00:00:00 +9999",
+        b"Mon, 99 Jan 99999999 00:00:00 GMT",
+        b"Mon, 01 Jan 0001 00:00:00 -0000",
+        b"Mon, 01 Jan 2024 00:00:00",
+    ],
+)
+def test_a_retry_after_that_is_no_time_to_wait_costs_one_url_at_most(
+    server: HostileServer, tmp_path: Path, value: bytes
+) -> None:
+    odd, good = server.url(f"retry-after/{value.hex()}"), server.url("good/1")
+    found = fetch([odd, good], tmp_path)
+    assert isinstance(found[good], Picture)
+    assert isinstance(found[odd], Picture) or found[odd].reason == "http_503"
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:99999/x.png\r\n\r\n", "bad_url"),
+        (b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:0/x.png\r\n\r\n", "bad_url"),
+        (b"HTTP/1.1 302 X\r\nLocation: http://[::bad/\r\n\r\n", "bad_url"),
+        (b"HTTP/1.1 302 X\r\nLocation: http://x:80:80/\r\n\r\n", "bad_url"),
+        (b"HTTP/1.1 302 X\r\nLocation: \xff\xfe\r\n\r\n", None),
+        (b"HTTP/1.1 302 X\r\nLocation: javascript:alert(1)\r\n\r\n", "forbidden_scheme"),
+        (b"HTTP/1.1 302 X\r\nLocation: http://x/" + b"a" * 70_000 + b"\r\n\r\n", None),
+        (b"HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8bx", "wrong_type"),
+        (b"HTTP/1.1 200 X\r\nContent-Length: -5\r\n\r\n", None),
+        (b"HTTP/1.1 200 X\r\nContent-Length: 99999999999999999999999\r\n\r\nx", None),
+        (b"HTTP/1.1 200 X\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", None),
+        (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", None),
+        (b"HTTP/1.1 200 X\r\nContent-Type: \xff\xfe\r\nContent-Length: 1\r\n\r\nx", "unsupported_format"),
+        (b"HTTP/1.1 999999 X\r\n\r\n", None),
+    ],
+)
+def test_an_odd_answer_costs_its_own_url_and_no_other(
+    server: HostileServer, tmp_path: Path, head: bytes, reason: str | None
+) -> None:
+    odd, good = server.url(f"head/{head.hex()}"), server.url("good/1")
+    found = fetch([odd, good], tmp_path, LIMITS.model_copy(update={"attempts": 1}))
+    assert isinstance(found[good], Picture)
+    assert isinstance(found[odd], Failure)
+    assert reason in (None, found[odd].reason)
+    assert len(found[odd].detail) < 600
+
+
+def test_an_answer_that_meets_a_defect_is_the_failure_of_its_url(server: HostileServer, tmp_path: Path) -> None:
+    odd, good = server.url("good/1", "127.0.0.2"), server.url("good/1")
+
+    def broken(address: object) -> bool:
+        if str(address) == "127.0.0.2":
+            raise LookupError("nobody expected this")
+        return True
+
+    found = fetch([odd, good], tmp_path, permitted=broken)
+    assert isinstance(found[good], Picture)
+    assert isinstance(found[odd], Failure)
+    assert "LookupError: nobody expected this" in found[odd].detail
+
+
 def test_a_body_that_broke_off_is_fetched_again(server: HostileServer, tmp_path: Path) -> None:
     assert isinstance(one(server, "truncated-once", tmp_path), Picture)
 
@@ -257,7 +327,8 @@ def test_tls_is_verified_for_the_name_though_the_connection_goes_to_the_checked_
 
 
 def test_a_url_that_is_none_is_a_failure_of_that_row(tmp_path: Path) -> None:
-    found = fetch(["http://", "http://[::bad/x.png", "http://a..b/x"], tmp_path)
+    ports = [f"http://127.0.0.1:{port}/x" for port in (0, 65536, 99999, -1, "x")]
+    found = fetch(["http://", "http://[::bad/x.png", "http://a..b/x", "http://x/\ud800", *ports], tmp_path)
     assert all(isinstance(result, Failure) for result in found.values())
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import email.utils
 import importlib.metadata
 import random
@@ -16,10 +17,10 @@ import httpcore
 import httpx
 
 from phi3k_trainer.data.addresses import ForbiddenAddressError, GuardedBackend, IPAddress, is_public
-from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
+from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier, shortened
 from phi3k_trainer.data.progress import Progress, ProgressCallback
 from phi3k_trainer.data.store import Store
-from phi3k_trainer.errors import UnavailableError
+from phi3k_trainer.errors import Phi3kError, UnavailableError
 from phi3k_trainer.recipe.data import FetchSection
 
 TOTAL_TIMEOUTS = 5
@@ -27,8 +28,11 @@ TOTAL_TIMEOUTS = 5
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0  # a server that asks for more is left to the next run
+_DIGITS_OF_SECONDS = 18  # of a Retry-After header: more than the longest wait has in any case
 
 _USER_AGENT = f"phi3k/{importlib.metadata.version('phi3k')}"
+
+_LARGEST_PORT = 65535
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -141,6 +145,15 @@ class _Fetcher:
         return results
 
     async def _fetch(self, url: str) -> Picture | Failure:
+        try:
+            return await self._tried(url)
+        except Phi3kError:
+            raise
+        except Exception as error:  # the boundary: whatever one server's answer leads to is that URL's failure
+            return _failed("broken_response", f"{url}: {type(error).__name__}: {error}", transient=True).failure
+
+    async def _tried(self, url: str) -> Picture | Failure:
+        """The picture after as many attempts as it takes and the recipe allows."""
         stored = await asyncio.to_thread(self._from_store, url)
         if stored is not None:
             return stored
@@ -214,6 +227,8 @@ class _Fetcher:
         for _ in range(self._section.max_redirects + 1):
             if url.scheme not in ("http", "https") or not url.host:
                 raise _failed("forbidden_scheme", f"{url} is not an http or https URL")
+            if url.port is not None and not 0 < url.port <= _LARGEST_PORT:
+                raise _failed("bad_url", f"{url} names port {url.port}, and ports are 1 to {_LARGEST_PORT}")
             async with self._get(url) as response:
                 if response.status in _REDIRECTS:
                     location = httpx.Headers(response.headers).get("location")
@@ -266,6 +281,11 @@ class _Fetcher:
             transient = response.status in _TRANSIENT_STATUS
             failure = Failure(f"http_{response.status}", f"{url}: HTTP status {response.status}", transient)
             raise _AttemptError(failure, _retry_after(headers.get("retry-after")) if transient else None)
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            raise _failed(
+                "wrong_type", f"{url} is sent as {encoding[:100]!r}, though only the picture as it is was asked for"
+            )
         kind = headers.get("content-type", "").strip().lower()
         if kind.startswith(_NEVER_A_PICTURE):
             raise _failed("wrong_type", f"{url} is {kind[:100]}, not a picture")
@@ -285,7 +305,7 @@ class _Fetcher:
 
 
 def _failed(reason: str, detail: str, *, transient: bool = False) -> _AttemptError:
-    return _AttemptError(Failure(reason, detail, transient))
+    return _AttemptError(Failure(reason, shortened(detail), transient))
 
 
 def _httpcore_url(url: httpx.URL) -> httpcore.URL:
@@ -293,12 +313,16 @@ def _httpcore_url(url: httpx.URL) -> httpcore.URL:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait by a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3)."""
+    """Seconds to wait by a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); None: neither."""
     if value is None:
         return None
-    if value.strip().isdigit():
-        return float(value)
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:_DIGITS_OF_SECONDS])
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        when = email.utils.parsedate_to_datetime(text)
+        # A date without a known zone (-0000) counts as UTC, which HTTP prescribes.
+        seconds = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)).timestamp() - time.time()
+    except (ValueError, OverflowError, TypeError):  # what email's parser raises for odd dates and zones
         return None
+    return max(0.0, seconds)

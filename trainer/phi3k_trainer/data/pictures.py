@@ -9,6 +9,16 @@ from phi3k_trainer.images.decode import decode_image
 from phi3k_trainer.images.errors import ImageError
 from phi3k_trainer.images.grid import hd_shape
 
+_LONGEST_DETAIL = 500
+
+
+def shortened(detail: str) -> str:
+    """A message of bounded length: its beginning and its end, where names and causes stand."""
+    if len(detail) <= _LONGEST_DETAIL:
+        return detail
+    half = _LONGEST_DETAIL // 2
+    return f"{detail[:half]} ... {detail[-half:]}"
+
 
 @dataclass(frozen=True)
 class Failure:
