@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from phi3k.following import notice
+from phi3k.following import notice, tell
 from phi3k.options import Output, OutputOption, RecipeArgument, SetOption
 from phi3k.placing import (
     DEFAULT_RECIPE,
@@ -102,5 +102,7 @@ def _run(recipe: "Recipe", arguments: list[str], context: str | None, kubeconfig
     from phi3k_jobs.caching import run_in_cache
 
     cluster = open_cluster(context, recipe.cluster.namespace, kubeconfig)
-    found = run_in_cache(cluster, recipe, arguments, show=lambda line: typer.echo(line.text, err=True), notice=notice)
+    found = run_in_cache(
+        cluster, recipe, arguments, show=lambda line: typer.echo(line.text, err=True), tell=tell, notice=notice
+    )
     return cast(Any, found)

@@ -37,14 +37,19 @@ def notice(text: str) -> None:
     typer.echo(f"note: {text}", err=True)
 
 
+def tell(diagnosis: "Diagnosis") -> None:
+    """Say on the other stream how a run is."""
+    typer.echo(sentence(diagnosis), err=True)
+
+
 def follow_to_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
-    """Show the logs of a run while they are written; returns how it ended."""
+    """Show why a run waits, then its logs while they are written; returns how it ended."""
     from phi3k_jobs.following import follow_logs
     from phi3k_jobs.lifecycle import find_run
 
     run = find_run(cluster, name)
     show = line_printer(run)
-    for line in follow_logs(cluster, run, notice=notice):
+    for line in follow_logs(cluster, run, tell=tell, notice=notice):
         show(line)
     return wait_for_the_end(cluster, name)
 
@@ -55,7 +60,7 @@ def wait_for_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
     from phi3k_jobs.waiting import wait_for_end
 
     run = find_run(cluster, name)
-    ended = wait_for_end(cluster, run, tell=lambda now: typer.echo(sentence(now), err=True), notice=notice)
+    ended = wait_for_end(cluster, run, tell=tell, notice=notice)
     typer.echo(sentence(ended), err=True)
     return ended
 

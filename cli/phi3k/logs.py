@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from phi3k.following import line_printer, notice
+from phi3k.following import line_printer, notice, tell
 from phi3k.placing import ContextOption, KubeconfigOption, NamespaceOption, RunArgument, open_cluster
 
 
@@ -42,7 +42,7 @@ def logs(
     found = find_run(cluster, run)
     show = line_printer(found)
     if follow:
-        lines = follow_logs(cluster, found, notice=notice, rank=rank)
+        lines = follow_logs(cluster, found, tell=tell, notice=notice, rank=rank)
     else:
         lines = read_logs(cluster, found, rank=rank, previous=previous)
     for line in lines:

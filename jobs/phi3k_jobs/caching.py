@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 from phi3k_jobs.cluster import Cluster
+from phi3k_jobs.diagnosis import Diagnosis
 from phi3k_jobs.following import follow_logs
 from phi3k_jobs.job import CONTAINER, pod_failure_policy
 from phi3k_jobs.lifecycle import cancel, find_run
@@ -114,6 +115,7 @@ def run_in_cache(
     arguments: list[str],
     *,
     show: Callable[[Line], None],
+    tell: Callable[[Diagnosis], None],
     notice: Callable[[str], None],
 ) -> object:
     """Run the process beside the claim to its end, remove its Job, and return the JSON it ended with.
@@ -133,11 +135,11 @@ def run_in_cache(
     run = find_run(cluster, name)
     last = ""
     try:
-        for line in follow_logs(cluster, run, notice=notice):
+        for line in follow_logs(cluster, run, tell=tell, notice=notice):
             if last:
                 show(Line(line.rank, line.pod, last))
             last = line.text
-        ended = wait_for_end(cluster, run, tell=lambda _: None, notice=notice)
+        ended = wait_for_end(cluster, run, tell=tell, notice=notice)
     finally:
         cancel(cluster, run)
     if ended.state != "Succeeded":

@@ -1,37 +1,26 @@
 """Why a run is where it is, in one sentence and with what to do. Pure: the facts come in, the answer goes out."""
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from phi3k_jobs import admission, scheduling
+from phi3k_jobs.endings import Ending, ending_of, last_checkpoint, most_telling, of_container
 from phi3k_jobs.lifecycle import FINISHED, Run
+from phi3k_jobs.lost_nodes import lost_node
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pods import container_status, termination
+from phi3k_jobs.pods import container_status, disruption_of
 from phi3k_jobs.queueing import is_held, why_queued
+from phi3k_jobs.sidecars import end_beside_sidecars
 from phi3k_jobs.stalling import stall_of
+from phi3k_jobs.starting import obstacle_on_node, obstacle_to_container
 
 DEADLINE = 75
-KILLED = 137
-# The runtime could not start the program: the image lacks it, or it may not be run.
-START_REASONS = ("StartError", "ContainerCannotRun", "RunContainerError")
-# Behind its reason the scheduler says whom it won't put out for this pod.
-PREEMPTION = re.compile(r"\. (?:no new claims to deallocate, )?preemption: ")
-CREATION_REASONS = {
-    "CreateContainerConfigError": "create what is missing",
-    "CreateContainerError": "the node tries again; if it stays so, look at the node",
-}
-START_FAILURES = {
-    "FailedMount": ("a volume can't be mounted", "look at the claims"),
-    "FailedAttachVolume": ("a volume can't be mounted", "look at the claims"),
-    "FailedCreatePodSandBox": ("the node can't make the pod", "look at the node, or keep the run from it"),
-}
-IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-FULL_DISK = 74
-# How the scheduler calls a node that is cordoned, as for a drain.
-CORDONED = "were unschedulable"
+# A scheduler that is there has looked at a pod by then.
+SCHEDULER_PATIENCE = timedelta(minutes=1)
+RESUMES = "it resumes from its last checkpoint by itself"
+SUBMIT_AGAIN = "submit again: it resumes"
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ def _finished(facts: Facts) -> Diagnosis:
             "the run has finished",
             "`phi3k logs` shows how it went",
             exit_code=0,
-            checkpoint=_last_checkpoint(facts.pods),
+            checkpoint=last_checkpoint(facts.pods),
         )
     failure = _condition_message(facts.run.job, "Failed")
     workers = _condition_message(facts.workers or {}, "Failed")
@@ -88,12 +77,11 @@ def _finished(facts: Facts) -> Diagnosis:
             "set a later cluster.deadline and submit again: it resumes",
             exit_code=DEADLINE,
         )
-    for pod in facts.pods:
-        ended = _terminated(pod)
-        if ended is not None and ended["exitCode"] != 0:
-            return _from_exit(pod, ended, state="Failed")
+    ending = most_telling(filter(None, map(ending_of, facts.pods)))
+    if ending is not None:
+        return _ended(ending, "Failed")
     return Diagnosis(
-        "Failed", failure or "the job failed and its pods are gone", "`phi3k logs --previous` may tell more"
+        "Failed", failure or "the job failed and its pods are gone", "`phi3k logs --previous` may show more"
     )
 
 
@@ -103,7 +91,37 @@ def _suspended(facts: Facts) -> Diagnosis | None:
     if facts.workloads and not is_held(facts.workloads):
         cause, action = why_queued(facts.workloads[0])
         return Diagnosis("Queued", cause, action)
-    return Diagnosis("Suspended", "somebody suspended the run", f"`phi3k resume {facts.run.name}` lets it go on")
+    return Diagnosis("Suspended", "somebody suspended the run", f"`phi3k resume {facts.run.name}` lets it continue")
+
+
+def _outlived(facts: Facts) -> Diagnosis | None:
+    """Report the end of a trainer that its job does not see, because a sidecar keeps the pod running."""
+    end = end_beside_sidecars(facts.pods, facts.now)
+    if end is None:
+        return None
+    still = f"{', '.join(end.sidecars)} in its pod still run{'' if len(end.sidecars) > 1 else 's'}"
+    free = (
+        f"`phi3k cancel {facts.run.name}` frees its nodes; to let pods end, keep the sidecar out of them or have the "
+        "cluster inject it as an init container with restartPolicy Always"
+    )
+    if end.ended["exitCode"] == 0:
+        checkpoint = last_checkpoint(facts.pods)
+        return Diagnosis("Succeeded", f"the run has finished, but {still}", free, exit_code=0, checkpoint=checkpoint)
+    ending = of_container(end.pod, end.ended)
+    action = f"{ending.action}. {free}" if ending.action else free
+    return Diagnosis("Failed", f"{ending.cause}, but {still}", action, ending.exit_code, ending.checkpoint)
+
+
+def _lost_node(facts: Facts) -> Diagnosis | None:
+    for pod in facts.pods:
+        if lost := lost_node(pod, facts.now):
+            return Diagnosis(
+                "Stalled",
+                lost,
+                "wait until it answers, or have it removed from the cluster (`kubectl delete node`): the pod is then "
+                "replaced, and the run resumes from its last checkpoint by itself",
+            )
+    return None
 
 
 def _quota(facts: Facts) -> Diagnosis | None:
@@ -116,7 +134,10 @@ def _quota(facts: Facts) -> Diagnosis | None:
 def _admission(facts: Facts) -> Diagnosis | None:
     for event in facts.events:
         if event.get("reason") in ("FailedCreate", "FailedCreatePod") and not facts.pods:
-            return Diagnosis("Pending", f"the cluster refuses its pods: {event['message']}", "mend what it names")
+            message = event["message"]
+            return Diagnosis(
+                "Pending", f"the cluster refuses its pods: {message}", admission.advice(message, facts.run.name)
+            )
     return None
 
 
@@ -138,19 +159,36 @@ def _claim_event(facts: Facts, name: str) -> str:
 
 
 def _unschedulable(facts: Facts) -> Diagnosis | None:
-    reasons = [
+    messages = [
         str(condition.get("message", "not yet tried"))
         for pod in facts.pods
         for condition in pod["status"].get("conditions", [])
         if condition["type"] == "PodScheduled" and condition["status"] == "False"
     ]
-    if not reasons:
+    if not messages:
         return None
-    reason = PREEMPTION.split(reasons[0])[0]
-    action = "wait for others to finish, or ask for less with --gpus"
-    if CORDONED in reason:
-        action = "`kubectl get nodes` shows the cordoned node: uncordon it, or wait for another"
-    return Diagnosis("Pending", f"{len(reasons)} of {len(facts.pods)} pods find no node: {reason}", action)
+    cause = f"{len(messages)} of {len(facts.pods)} pods find no node: {scheduling.lack_of(messages[0])}"
+    return Diagnosis("Pending", cause, scheduling.advice(messages[0]))
+
+
+def _unseen(facts: Facts) -> Diagnosis | None:
+    """Report pods that no scheduler has looked at: it would have left a condition, or a node."""
+    for pod in facts.pods:
+        age = facts.now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+        own = pod["metadata"]["name"]
+        is_seen = (
+            pod["status"].get("conditions")
+            or pod["spec"].get("nodeName")
+            or any(event.get("involvedObject", {}).get("name") == own for event in facts.events)
+        )
+        if pod["status"]["phase"] == "Pending" and not is_seen and age > SCHEDULER_PATIENCE:
+            name = pod["spec"].get("schedulerName", "default-scheduler")
+            return Diagnosis(
+                "Pending",
+                f"the scheduler {name} has not looked at {own} for {age.total_seconds() // 60:.0f} min",
+                f"ask who runs the cluster whether {name} runs: the recipe does not choose it",
+            )
+    return None
 
 
 def _container_waiting(facts: Facts) -> Diagnosis | None:
@@ -158,14 +196,8 @@ def _container_waiting(facts: Facts) -> Diagnosis | None:
         status = container_status(pod)
         waiting = status.get("state", {}).get("waiting", {})
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
-        if reason in IMAGE_REASONS:
-            return Diagnosis(
-                "Pending",
-                f"the image {status['image']} can't be pulled: {message or reason}",
-                "mend cluster.image, or name its registry's secret in cluster.image_pull_secrets",
-            )
-        if reason in CREATION_REASONS:
-            return Diagnosis("Pending", f"the container can't be made: {message}", CREATION_REASONS[reason])
+        if found := obstacle_to_container(reason, message, status.get("image", "")):
+            return Diagnosis("Pending", *found)
     return None
 
 
@@ -175,20 +207,22 @@ def _starting(facts: Facts) -> Diagnosis | None:
     # Of each object the newest event: what failed once may have worked since.
     newest = {event.get("involvedObject", {}).get("name"): event for event in facts.events}
     for event in newest.values():
-        if event.get("reason") in START_FAILURES:
-            what, action = START_FAILURES[event["reason"]]
-            return Diagnosis("Pending", f"{what}: {event['message']}", action)
+        if found := obstacle_on_node(event.get("reason", ""), event.get("message", "")):
+            return Diagnosis("Pending", *found)
     return None
 
 
 _WAITING_RULES: tuple[Callable[[Facts], Diagnosis | None], ...] = (
     _suspended,
+    _outlived,
+    _lost_node,
     _container_waiting,
     _quota,
     _admission,
     _claim,
     _unschedulable,
     _starting,
+    _unseen,
 )
 
 
@@ -198,15 +232,17 @@ def _running(facts: Facts) -> Diagnosis:
             again = f"`phi3k suspend {facts.run.name}` and `phi3k resume {facts.run.name}`"
             action = f"look at its log; if it hangs, {again} start it again from its last checkpoint"
             return Diagnosis("Stalled", stall, action)
+    for pod in facts.pods:
+        if _is_running(pod) and (disruption := disruption_of(pod)):
+            return Diagnosis("Restarting", f"{pod['metadata']['name']} is being evicted: {disruption}", RESUMES)
     running = sum(map(_is_running, facts.pods))
     finished = sum(pod["status"]["phase"] == "Succeeded" for pod in facts.pods)
     if facts.pods and running + finished == len(facts.pods):
         cause = f"{finished} of {len(facts.pods)} pods have finished" if finished else f"all {running} pods run"
         return Diagnosis("Running", cause, f"`phi3k logs -f {facts.run.name}` follows them")
-    for pod in facts.pods:
-        ended = _terminated(pod)
-        if ended is not None and ended["exitCode"] != 0:
-            return _from_exit(pod, ended, state="Restarting")
+    ending = most_telling(filter(None, map(ending_of, facts.pods)))
+    if ending is not None:
+        return _ended(ending, "Restarting")
     if not facts.pods:
         return Diagnosis("Pending", "no pod has been made yet", "if it stays so, the job's operator may not be running")
     return Diagnosis("Pending", f"{running} of {len(facts.pods)} pods run, the rest are being started", "wait a moment")
@@ -216,80 +252,13 @@ def _is_running(pod: Manifest) -> bool:
     return bool(pod["status"]["phase"] == "Running")
 
 
-def _terminated(pod: Manifest) -> Manifest | None:
-    """Return how the trainer's container ended last, if it did; an evicted pod says so in its own status."""
-    if ended := termination(pod):
-        return ended
-    if pod["status"].get("reason") == "Evicted":
-        return {"exitCode": KILLED, "reason": "Evicted", "message": pod["status"].get("message", "")}
-    return None
-
-
-def _from_exit(pod: Manifest, ended: Manifest, *, state: str) -> Diagnosis:
-    """Read the entry point's termination message, or what the kubelet says where there is none."""
-    name, code, reason = pod["metadata"]["name"], ended["exitCode"], ended.get("reason", "")
-    message = ended.get("message", "")
-    outcome = told(message)
-    checkpoint = outcome.get("checkpoint")
-    goes_on = "it goes on from the last checkpoint by itself" if state == "Restarting" else "submit again: it resumes"
-    if reason == "OOMKilled":
-        return Diagnosis(
-            state,
-            f"{name} used more memory than it may (OOMKilled)",
-            "raise cluster.resources.memory",
-            code,
-            checkpoint,
-        )
-    if reason in START_REASONS:
-        return Diagnosis(state, f"{name} can't be started: {message}", "mend cluster.image: it is no phi3k image", code)
-    if reason == "Evicted" or "DisruptionTarget" in _pod_conditions(pod):
-        return Diagnosis(state, f"{name} was evicted: {_disruption(pod) or message}", goes_on, code, checkpoint)
-    if outcome:
-        action = goes_on if code >= 128 else "mend what it names, then submit again"
-        if code == FULL_DISK and (claim := _claim_named(pod, outcome["message"])):
-            action = f"make room in the claim {claim}, or give the run a larger one, then submit again: it resumes"
-        return Diagnosis(state, f"{name} ended with {code}: {outcome['message']}", action, code, checkpoint)
-    if code >= 128:
-        return Diagnosis(state, f"{name} was killed by signal {code - 128}", goes_on, code)
-    last = re.sub(r"\s+", " ", message)[-300:] or reason
-    return Diagnosis(state, f"{name} ended with {code}: {last}", "`phi3k logs --previous` shows its last words", code)
-
-
-def _last_checkpoint(pods: Sequence[Manifest]) -> str | None:
-    """Return the checkpoint that a pod's termination message names, None where no pod is left or says so."""
-    messages = (str((_terminated(pod) or {}).get("message", "")) for pod in pods)
-    return next((outcome["checkpoint"] for outcome in map(told, messages) if "checkpoint" in outcome), None)
-
-
-def _claim_named(pod: Manifest, message: str) -> str | None:
-    """Return the claim whose mount a message names a path in."""
-    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
-    mounts = (mount for container in pod["spec"]["containers"] for mount in container.get("volumeMounts", []))
-    for mount in mounts:
-        claim = volumes.get(mount["name"], {}).get("persistentVolumeClaim")
-        if claim and f"{mount['mountPath']}/" in message:
-            return str(claim["claimName"])
-    return None
-
-
-def told(message: str) -> Manifest:
-    """Return the outcome in a termination message: the JSON object in its last line, empty where there is none."""
-    try:
-        outcome = json.loads(message.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        return {}
-    return outcome if isinstance(outcome, dict) and "message" in outcome else {}
-
-
-def _pod_conditions(pod: Manifest) -> set[str]:
-    return {entry["type"] for entry in pod["status"].get("conditions", []) if entry["status"] == "True"}
-
-
-def _disruption(pod: Manifest) -> str:
-    for condition in pod["status"].get("conditions", []):
-        if condition["type"] == "DisruptionTarget":
-            return str(condition.get("message") or condition.get("reason", ""))
-    return ""
+def _ended(ending: Ending, state: str) -> Diagnosis:
+    """Add to an ending what becomes of the run: its job makes another attempt, or none."""
+    if state == "Failed":
+        action = f"{ending.action}, then {SUBMIT_AGAIN}" if ending.action else SUBMIT_AGAIN
+    else:
+        action = f"{ending.action}; meanwhile its job tries again" if ending.action else RESUMES
+    return Diagnosis(state, ending.cause, action, ending.exit_code, ending.checkpoint)
 
 
 def _condition_message(job: Manifest, wanted: str) -> str:

@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from phi3k_jobs.cluster import Cluster
-from phi3k_jobs.diagnosis import Facts, told
+from phi3k_jobs.diagnosis import Facts
+from phi3k_jobs.endings import outcome_in
 from phi3k_jobs.facts import event_time, to_the_second
+from phi3k_jobs.kubelet import end_of
 from phi3k_jobs.logs import lines_of
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.pods import by_rank, has_log, pod_selector, termination
-from phi3k_trainer.errors import Phi3kError
+from phi3k_trainer.errors import UNEXPLAINED_EXIT_CODE, Phi3kError
 
 # The replicas of a run restart together: a few tell why, however many there are.
 PODS_ASKED = 3
 HEAD_BYTES = 16384
-# Nobody said why: a replica that only lost its peer ends so.
-UNEXPLAINED = 129
 _OPERATOR_EVENTS = (
     re.compile(r"Error pod (?P<pod>\S+) container \S+ exitCode: (?P<code>\d+) terminated message: (?P<message>[^\0]*)"),
     re.compile(r"Pod: [^.\s]+\.(?P<pod>\S+) exited with code (?P<code>\d+)"),
@@ -80,6 +80,8 @@ def in_pods(pods: Iterable[Manifest]) -> Iterator[Earlier]:
         ended = termination(pod)
         if ended is not None and ended["exitCode"] != 0:
             yield _earlier(pod["metadata"]["name"], ended["exitCode"], ended.get("message") or ended.get("reason", ""))
+        elif ended is None and (whole := end_of(pod)):
+            yield Earlier(pod["metadata"]["name"], whole.exit_code, whole.cause, None)
 
 
 def in_events(events: Sequence[Manifest]) -> Iterator[Earlier]:
@@ -105,10 +107,10 @@ def _in_log(cluster: Cluster, pod: Manifest) -> Earlier | None:
 
 
 def _earlier(pod: str, code: int, message: str) -> Earlier:
-    words = told(message).get("message", message)
+    words = outcome_in(message).get("message", message)
     return Earlier(pod, code, f"{pod} ended with {code}" + (f": {words}" if words else ""), None)
 
 
 def _most_telling(found: Sequence[Earlier]) -> Earlier | None:
-    telling = (earlier for earlier in found if earlier.exit_code not in (UNEXPLAINED, None))
+    telling = (earlier for earlier in found if earlier.exit_code not in (UNEXPLAINED_EXIT_CODE, None))
     return next(telling, found[0] if found else None)

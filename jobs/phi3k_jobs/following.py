@@ -9,15 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from queue import Empty, Queue
 
 from phi3k_jobs.cluster import Cluster
+from phi3k_jobs.diagnosis import Diagnosis, diagnose
+from phi3k_jobs.facts import gather
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.logs import Line, lines_of
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pods import has_log, is_running, pod_selector, rank_of
+from phi3k_jobs.pods import current_pods, has_log, is_running, pod_selector, rank_of
 from phi3k_jobs.refusals import NotFoundError
-from phi3k_jobs.waiting import look_again, patiently
+from phi3k_jobs.sidecars import end_beside_sidecars
+from phi3k_jobs.waiting import look_again, on_change, patiently
 from phi3k_trainer.errors import Phi3kError, RecipeError, UnavailableError
 
 POLL_SECONDS = 1.0
@@ -66,20 +70,29 @@ def _sortable(timestamp: str) -> str:
 
 
 def follow_logs(
-    cluster: Cluster, run: Run, *, notice: Callable[[str], None], rank: int | None = None
+    cluster: Cluster,
+    run: Run,
+    *,
+    tell: Callable[[Diagnosis], None],
+    notice: Callable[[str], None],
+    rank: int | None = None,
 ) -> Iterator[Line]:
     """Yield the lines of all replicas, or of one, as they come, each whole, until the run has ended or is cancelled.
 
-    Gives notice when the cluster does not answer, and goes on when it does again.
+    Tells each change of what the run waits for as long as a replica has no log. Gives notice when the cluster does not
+    answer, and continues when it does again.
 
     Raises:
         Phi3kError: a log may not be read.
     """
     follower = _Follower(cluster, run, rank, notice)
+    tell_change = on_change(tell)
     next_look = 0.0
     while True:
         if time.monotonic() >= next_look:
-            follower.look()
+            waiting = follower.look()
+            if waiting is not None:
+                tell_change(patiently(lambda waiting=waiting: diagnose(gather(cluster, waiting)), notice))  # type: ignore[misc]
             next_look = time.monotonic() + POLL_SECONDS
         try:
             yield follower.lines.get(timeout=POLL_SECONDS / 5)
@@ -103,8 +116,12 @@ class _Follower:
         self._threads: dict[str, threading.Thread] = {}
         self._failure: Phi3kError | None = None
 
-    def look(self) -> None:
-        """Ask for the run and its pods, once for all threads, and begin to read pods that are new."""
+    def look(self) -> Run | None:
+        """Ask for the run and its pods, once for all threads, and begin to read pods that are new.
+
+        Returns:
+            The run where a replica has no log yet, None where nothing is to wait for.
+        """
         selector = pod_selector(self._run.name)
         run = look_again(self._cluster, self._run, self._notice)
         pods = patiently(lambda: list(self._cluster.list("Pod", label_selector=selector)), self._notice)
@@ -112,11 +129,15 @@ class _Follower:
             self._pods = {
                 pod["metadata"]["name"]: pod for pod in pods if self._rank is None or rank_of(pod) == self._rank
             }
-            self._is_over = run is None or run.state in FINISHED
+            # A sidecar keeps a pod running, so that the job never sees that the trainer has ended.
+            ended = end_beside_sidecars(current_pods(pods), datetime.now(UTC))
+            self._is_over = run is None or run.state in FINISHED or ended is not None
             self._changed.notify_all()
         for name in self._pods.keys() - self._threads.keys():
             self._threads[name] = threading.Thread(target=self._read, args=(name,), daemon=True)
             self._threads[name].start()
+        has_begun = bool(self._pods) and all(map(has_log, self._pods.values()))
+        return None if self._is_over or has_begun else run
 
     def is_done(self) -> bool:
         """Return whether the run is over and every line was read.

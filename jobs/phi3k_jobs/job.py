@@ -5,11 +5,10 @@ from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_containe
 from phi3k_jobs.pytorchjob import job_labels
 from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
 from phi3k_jobs.support import RENDEZVOUS_PORT, config_map_name
+from phi3k_trainer.errors import PERMANENT_EXIT_CODES
 from phi3k_trainer.recipe import Recipe
 
 CONTAINER = "trainer"
-# sysexits(3): what running again can't mend.
-PERMANENT_EXIT_CODES = list(range(64, 79))
 INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 
 
@@ -48,7 +47,7 @@ def job_spec(recipe: Recipe, wandb_run_id: str | None, container: str, env: list
 
 def pod_failure_policy(container: str) -> Manifest:
     """Return the rules: an evicted pod costs no retry, a permanent error fails the job at once."""
-    permanent = {"containerName": container, "operator": "In", "values": PERMANENT_EXIT_CODES}
+    permanent = {"containerName": container, "operator": "In", "values": list(PERMANENT_EXIT_CODES)}
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

@@ -58,3 +58,16 @@ def termination(pod: Manifest) -> Manifest | None:
     """Return how the container has ended, None where it has not. No kind of run has one started again in its pod."""
     ended = container_status(pod).get("state", {}).get("terminated")
     return dict(ended) if ended else None
+
+
+def conditions_of(pod: Manifest) -> dict[str, Manifest]:
+    """Return the pod's conditions by their type."""
+    return {str(condition["type"]): condition for condition in pod["status"].get("conditions", [])}
+
+
+def disruption_of(pod: Manifest) -> str:
+    """Return why Kubernetes ends the pod before its time, in its own words; empty where it does not."""
+    condition = conditions_of(pod).get("DisruptionTarget", {})
+    if condition.get("status") != "True":
+        return ""
+    return str(condition.get("message") or condition.get("reason", ""))

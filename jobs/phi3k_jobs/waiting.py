@@ -31,6 +31,19 @@ def patiently(ask: Callable[[], Answer], notice: Callable[[str], None]) -> Answe
             time.sleep(POLL_SECONDS)
 
 
+def on_change(tell: Callable[[Diagnosis], None]) -> Callable[[Diagnosis], None]:
+    """Return what passes on to `tell` each diagnosis that differs from the one before it."""
+    last: tuple[str, str] | None = None
+
+    def pass_on(found: Diagnosis) -> None:
+        nonlocal last
+        if last != (found.state, found.cause):
+            tell(found)
+        last = (found.state, found.cause)
+
+    return pass_on
+
+
 def look_again(cluster: Cluster, run: Run, notice: Callable[[str], None]) -> Run | None:
     """Return the run as it is now; None where it was cancelled, even if another has its name since."""
     named = patiently(lambda: [found for _, _, found in jobs_named(cluster, run.name)], notice)
@@ -46,6 +59,7 @@ def wait_for_end(
         MissingInputError: it was cancelled before it ended.
     """
     last: Diagnosis | None = None
+    tell_change = on_change(tell)
     while True:
         now = look_again(cluster, run, notice)
         if now is None:
@@ -56,8 +70,10 @@ def wait_for_end(
             if found.exit_code is None and last is not None and last.exit_code is not None:
                 return replace(last, state=now.state)
             return found
-        if last is None or (last.state, last.cause) != (found.state, found.cause):
-            tell(found)
+        if found.state in FINISHED:
+            # A sidecar keeps its pods running, so the job will never see that the trainer has ended.
+            return found
+        tell_change(found)
         last = found
         time.sleep(POLL_SECONDS)
 

@@ -5,6 +5,10 @@ something is mended), 128 and above invite another try, 143 means preempted and 
 """
 
 PREEMPTED_EXIT_CODE = 143
+# Nobody said why: a lost peer or a failed rendezvous, which another attempt may not meet.
+UNEXPLAINED_EXIT_CODE = 129
+# sysexits(3): what running again can not correct.
+PERMANENT_EXIT_CODES = range(64, 79)
 
 
 class Phi3kError(Exception):

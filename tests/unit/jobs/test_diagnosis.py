@@ -1,6 +1,8 @@
 """One sentence from the facts, for causes that a healthy test cluster does not show."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -127,22 +129,6 @@ def test_a_cordoned_node_is_named_as_what_the_run_waits_for() -> None:
     assert "uncordon it" in found.action
 
 
-@pytest.mark.parametrize(("path", "claim"), [("/runs/demo/checkpoints", "my-runs"), ("/cache/phi3k", "my-cache")])
-def test_a_full_volume_is_named_by_its_claim(path: str, claim: str) -> None:
-    outcome = json.dumps({"exit_code": 74, "message": f"The disk is full: writing {path} needs 17 bytes"})
-    failed = pod("demo-0", "Failed", containerStatuses=ended(74, message=outcome))
-    mounts = {"runs": ("my-runs", "/runs"), "cache": ("my-cache", "/cache")}
-    failed["spec"]["volumes"] = [
-        {"name": name, "persistentVolumeClaim": {"claimName": claim}} for name, (claim, _) in mounts.items()
-    ]
-    failed["spec"]["containers"][0]["volumeMounts"] = [
-        {"name": name, "mountPath": path} for name, (_, path) in mounts.items()
-    ]
-    found = diagnose(Facts(run("Failed"), [failed]))
-    assert path in found.cause
-    assert f"the claim {claim}" in found.action
-
-
 def test_only_pods_without_a_node_are_counted_and_only_what_they_lack_is_told() -> None:
     lack = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu"
     message = f"{lack}. no new claims to deallocate, preemption: {lack}."
@@ -150,3 +136,12 @@ def test_only_pods_without_a_node_are_counted_and_only_what_they_lack_is_told() 
     placed = pod("demo-0", "Pending", conditions=[{"type": "PodScheduled", "status": "True"}])
     unplaced = pod("demo-1", "Pending", rank=1, conditions=[condition])
     assert diagnose(Facts(run("Pending"), [placed, unplaced])).cause == f"1 of 2 pods find no node: {lack}"
+
+
+def test_a_pod_that_no_scheduler_has_looked_at_names_the_scheduler() -> None:
+    waiting = pod("demo-0", "Pending")
+    waiting["spec"]["schedulerName"] = "volcano"
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    facts = Facts(run("Pending"), [waiting], now=created + timedelta(minutes=5))
+    assert "the scheduler volcano has not looked at demo-0 for 5 min" in diagnose(facts).cause
+    assert "being started" in diagnose(replace(facts, now=created + timedelta(seconds=30))).cause

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, TrainingError
+from phi3k_trainer.errors import PERMANENT_EXIT_CODES, PREEMPTED_EXIT_CODE, TrainingError
 from phi3k_trainer.recipe import Recipe
-from phi3k_trainer.training.outcome import PERMANENT_EXIT_CODES, Outcome
+from phi3k_trainer.training.outcome import Outcome
 from phi3k_trainer.training.replica_log import ReplicaLog
 
 # Logs of a replica that are kept: those of its last attempts.

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from phi3k_trainer.errors import PREEMPTED_EXIT_CODE
+from phi3k_trainer.errors import PERMANENT_EXIT_CODES, PREEMPTED_EXIT_CODE, UNEXPLAINED_EXIT_CODE
 
 OUTCOMES_VARIABLE = "PHI3K_OUTCOMES"
-# Nobody said why: a lost peer or a failed rendezvous, which another try may mend.
-UNEXPLAINED_EXIT_CODE = 129
-PERMANENT_EXIT_CODES = range(64, 79)
 DEADLINE_EXIT_CODE = 75
 
 

@@ -1,0 +1,151 @@
+"""What keeps a container from starting on its node: its image, its secrets, its volumes, the node. Pure."""
+
+import re
+from typing import NamedTuple
+
+IMAGE_REASONS = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+)
+CREATION_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+EVENT_REASONS = ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox")
+
+
+class Obstacle(NamedTuple):
+    """What is in the way, and what to do about it."""
+
+    cause: str
+    action: str
+
+
+_IMAGE = (
+    (
+        re.compile(r"no match for platform|exec format", re.I),
+        "choose nodes of the image's platform with cluster.node_selector (kubernetes.io/arch), or another "
+        "cluster.image",
+    ),
+    (
+        re.compile(r"toomanyrequests|\b429\b|rate limit", re.I),
+        "wait: the registry lets in fewer pulls; it lets in more with an account, in cluster.image_pull_secrets",
+    ),
+    (
+        re.compile(r"unauthorized|authentication required|denied|forbidden|\b40[13]\b", re.I),
+        "name the registry's secret in cluster.image_pull_secrets, or correct cluster.image",
+    ),
+    (
+        re.compile(r"no such host|timeout|refused|unreachable|deadline exceeded|unavailable", re.I),
+        "the node can't reach the registry of cluster.image: correct it, or ask who runs the cluster about its network",
+    ),
+    (
+        re.compile(r"not found|manifest unknown|does not exist|\b404\b|couldn't parse|invalid reference", re.I),
+        "correct cluster.image: the registry has none of that name",
+    ),
+    (
+        re.compile(r"x509|certificate", re.I),
+        "the node does not trust the registry's certificate: ask who runs the cluster, or name another registry in "
+        "cluster.image",
+    ),
+    (
+        re.compile(r"no space left", re.I),
+        "the node's disk is full: ask who runs the cluster to clear it, or choose other nodes with "
+        "cluster.node_selector",
+    ),
+)
+_IMAGE_DEFAULT = "correct cluster.image, or name its registry's secret in cluster.image_pull_secrets"
+
+_CREATION = (
+    (
+        re.compile(r"couldn't find key (?P<key>\S+) in Secret (?:\S+/)?(?P<secret>\S+)"),
+        "add the key {key} to the secret {secret}: the pod starts by itself then",
+    ),
+    (re.compile(r'secret "(?P<secret>[^"]+)" not found'), "create the secret {secret}: the pod starts by itself then"),
+    (
+        re.compile(r'configmap "(?P<name>[^"]+)" not found'),
+        "cancel the run and submit it again: its ConfigMap {name} is gone",
+    ),
+    (
+        re.compile(r"nvidia|CDI device", re.I),
+        "the node's NVIDIA driver or container toolkit fails: ask who runs the cluster to look at that node, or choose "
+        "others with cluster.node_selector",
+    ),
+    (
+        re.compile(r"no such file or directory|executable file not found|permission denied"),
+        "correct cluster.image: it is not an image of phi3k",
+    ),
+    (re.compile(r"failed to sync|context deadline exceeded|timed out"), "wait: the node is slow and tries again"),
+)
+_CREATION_DEFAULT = "the node tries again; if it stays so, ask who runs the cluster to look at the node"
+
+_EVENTS = (
+    (
+        re.compile(r'no runtime for "(?P<name>[^"]+)"'),
+        "the node lacks the container runtime {name}: ask who runs the cluster to install it there, or choose other "
+        "nodes with cluster.node_selector",
+    ),
+    (
+        re.compile(r"applyFSGroup|permission denied|operation not permitted", re.I),
+        "the claim's storage refuses to give its files to group 10001: ask who runs it to allow that group, or for a "
+        "driver with fsGroupPolicy None and files that the group may write",
+    ),
+    (
+        re.compile(r"Multi-Attach|already (?:exclusively attached|used by)"),
+        "another node has the volume: wait until its pod ends, or name a claim with ReadWriteMany",
+    ),
+    (re.compile(r"access denied by server"), "ask who runs the storage to let this node mount the claim's volume"),
+    (
+        re.compile(r"bad option|wrong fs type|unknown filesystem|driver name \S+ not found"),
+        "the node lacks the driver of the claim's storage: ask who runs the cluster to install it there, or choose "
+        "other nodes with cluster.node_selector",
+    ),
+    (
+        re.compile(r'configmap "(?P<name>[^"]+)" not found'),
+        "cancel the run and submit it again: its ConfigMap {name} is gone",
+    ),
+    (
+        re.compile(r"network|cni|assign an IP|no IP addresses", re.I),
+        "wait: the node's network tries again; if it stays so, ask who runs the cluster to look at the node",
+    ),
+)
+_EVENT_DEFAULTS = {
+    "FailedCreatePodSandBox": "ask who runs the cluster to look at the node, or choose others with "
+    "cluster.node_selector",
+}
+_VOLUME_DEFAULT = "`kubectl describe pvc` and `kubectl describe pod` say more: the claims are those of the recipe"
+
+
+def obstacle_to_container(reason: str, message: str, image: str) -> Obstacle | None:
+    """Return what a container waits for, by the kubelet's reason and message; None where it is on its way."""
+    if reason in IMAGE_REASONS:
+        if reason == "ErrImageNeverPull":
+            action = "load the image on the node, or set cluster.image_pull_policy to IfNotPresent"
+        else:
+            action = _advice(_IMAGE, message) or _IMAGE_DEFAULT
+        return Obstacle(f"the image {image} can't be pulled: {message or reason}", action)
+    if reason in CREATION_REASONS:
+        return Obstacle(f"the container can't be made: {message}", _advice(_CREATION, message) or _CREATION_DEFAULT)
+    return None
+
+
+def obstacle_on_node(reason: str, message: str) -> Obstacle | None:
+    """Return what an event says is in the way of a pod on its node; None where it says something else."""
+    if reason not in EVENT_REASONS:
+        return None
+    what = "the node can't make the pod" if reason in _EVENT_DEFAULTS else "a volume can't be mounted"
+    return Obstacle(f"{what}: {message}", _advice(_EVENTS, message) or _EVENT_DEFAULTS.get(reason, _VOLUME_DEFAULT))
+
+
+def failed_start(message: str) -> str:
+    """Return what to do about a container that its runtime could not start."""
+    return _advice(_CREATION, message) or "correct cluster.image: it is not an image of phi3k"
+
+
+def _advice(remedies: tuple[tuple[re.Pattern[str], str], ...], message: str) -> str | None:
+    for pattern, action in remedies:
+        if found := pattern.search(message):
+            return action.format(**found.groupdict())
+    return None
