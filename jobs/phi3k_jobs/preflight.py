@@ -1,4 +1,7 @@
-"""What to look at on a cluster before anything is sent. Fatal findings are errors, the rest are notes."""
+"""What to look at on a cluster before anything is sent. Fatal findings are errors, the rest are notes.
+
+What the nodes lack is a note: an autoscaler may bring others, and no API says whether it can.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,8 +21,7 @@ def check_cluster(cluster: Cluster, recipe: Recipe, capabilities: Capabilities) 
     """Return notes on what may keep the run from starting.
 
     Raises:
-        RecipeError: it can't start as asked: no node is that big, its GPU is too small, the quota, a claim or the
-            queue forbids it.
+        RecipeError: it can't start as asked: the quota, a claim or the queue forbids it.
         UnavailableError: the recipe asks for a PodMonitor, which the cluster doesn't know.
     """
     if recipe.cluster.pod_monitor and not serves(cluster, "PodMonitor"):
@@ -41,50 +43,48 @@ def check_cluster(cluster: Cluster, recipe: Recipe, capabilities: Capabilities) 
 
 
 def check_nodes(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
-    """Return notes on the GPUs the nodes have.
-
-    Raises:
-        RecipeError: nodes with this kind of GPU are there, but none has as many as one replica asks for.
-    """
+    """Return notes on what the nodes that are up lack of the GPUs and labels that the run asks for."""
     resource, wanted = recipe.cluster.gpu_resource, gpus_per_replica(recipe.cluster)
     if wanted == 0:
         return []
+    waits = "the run waits until one comes (an autoscaler?)"
     having = {node["metadata"]["name"]: int(node["status"].get("allocatable", {}).get(resource, 0)) for node in nodes}
     largest = max(having.values(), default=0)
     if largest == 0:
-        return [f"no node has {resource} now: the run waits until one comes (an autoscaler?)"]
+        return [f"no node has {resource} now: {waits}"]
     if largest < wanted:
-        raise RecipeError(
-            f"a replica asks for {wanted} {resource}, but no node has more than {largest}: set cluster.gpus_per_node "
-            f"to {largest} or less (--set cluster.gpus_per_node={largest})"
-        )
+        return [
+            f"a replica asks for {wanted} {resource}, but no node that is up has more than {largest}: {waits}. To use "
+            f"those there are, set cluster.gpus_per_node to {largest} or less (--set cluster.gpus_per_node={largest})"
+        ]
     fitting = [
         node["metadata"]["name"]
         for node in nodes
         if having[node["metadata"]["name"]] >= wanted and _selected(node, recipe.cluster.node_selector)
     ]
     if not fitting:
-        raise RecipeError(
-            f"no node with {wanted} {resource} has the labels of cluster.node_selector: {recipe.cluster.node_selector}"
-        )
+        return [
+            f"no node that is up has {wanted} {resource} and the labels of cluster.node_selector "
+            f"({recipe.cluster.node_selector}): {waits}"
+        ]
     if len(fitting) < num_nodes(recipe.cluster):
         return [f"{num_nodes(recipe.cluster)} nodes with {wanted} {resource} are needed and {len(fitting)} are there"]
     return []
 
 
 def check_memory(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
-    """Return a note where the plan can't tell whether the run fits the GPUs that the nodes' labels name.
-
-    Raises:
-        RecipeError: it doesn't fit the largest of them.
-    """
+    """Return a note where the run does not fit the largest GPU that the nodes' labels name, or the plan can't tell."""
     sizes = [_gpu_memory(node) for node in nodes if _selected(node, recipe.cluster.node_selector)]
     if recipe.cluster.gpus == 0 or not any(sizes):
         return []
     try:
-        check_fits(recipe, shape_of(recipe), max(sizes), recipe.cluster.gpus)
+        shape = shape_of(recipe)
     except (MissingInputError, UnavailableError) as error:
         return [f"whether the run fits the GPUs' memory is not known: {error}"]
+    try:
+        check_fits(recipe, shape, max(sizes), recipe.cluster.gpus)
+    except RecipeError as error:
+        return [f"on the largest GPU of the nodes that are up, {error}"]
     return []
 
 
