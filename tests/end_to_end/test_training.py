@@ -99,6 +99,24 @@ def test_threads_that_load_ahead_change_nothing(recipe: Path, finished: Path) ->
     assert small_runs.metrics(without) == small_runs.metrics(finished)
 
 
+@pytest.mark.parametrize("method", ["full", "lora", "dora", "qlora"])
+def test_evaluations_in_between_change_nothing_of_the_training(recipe: Path, method: str) -> None:
+    parts = ("tuning.vision=full", "tuning.projector=full") if method == "full" else ("tuning.vision=lora",)
+    settings = (
+        f"tuning.method={method}", *parts, "tuning.dropout=0.2", "tuning.rank=4", "model.tiny.hidden_size=64",
+        "training.max_steps=4", "evaluation.blind=false", "tracking.every_steps=1",
+    )  # fmt: skip
+
+    def losses(name: str, every_steps: str) -> list[tuple[float, float]]:
+        directory = small_runs.run(recipe, f"name={name}", *settings, f"evaluation.every_steps={every_steps}")
+        lines = small_runs.metrics(directory)
+        return [(line["train/loss"], line["train/grad_norm"]) for line in lines if "train/loss" in line]
+
+    evaluated = losses(f"{method}-evaluated", "1")
+    assert len(evaluated) == 4
+    assert evaluated == losses(f"{method}-at-the-end", "null")
+
+
 def test_early_stopping_ends_a_run_that_gets_worse(recipe: Path) -> None:
     settings = ("training.learning_rate=0.5", "training.vision_learning_rate=0.5", "training.epochs=40")
     watched = (

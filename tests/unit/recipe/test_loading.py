@@ -351,3 +351,11 @@ def test_every_field_of_the_schema_is_described() -> None:
 def test_sharded_four_bit_weights_are_refused_where_the_recipe_is_read() -> None:
     with pytest.raises(RecipeError, match=r"qlora.*fsdp.*training\.parallel"):
         parse_recipe(SMALL, overrides=["tuning.method=qlora", "training.parallel=fsdp"])
+
+
+@pytest.mark.parametrize("width", [32, 96])
+def test_a_width_that_four_bit_blocks_do_not_divide_is_refused_where_the_recipe_is_read(width: int) -> None:
+    settings = ["model.base=tiny", f"model.tiny.hidden_size={width}"]
+    parse_recipe(SMALL, overrides=[*settings, "tuning.method=lora"])
+    with pytest.raises(RecipeError, match=rf"qlora.*blocks of 64.*model\.tiny\.hidden_size is {width}"):
+        parse_recipe(SMALL, overrides=[*settings, "tuning.method=qlora"])

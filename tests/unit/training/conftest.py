@@ -9,7 +9,7 @@ from phi3k_trainer.recipe import Recipe, parse_recipe
 from phi3k_trainer.recipe.model import TinySection
 
 SECTION = TinySection(
-    hidden_size=32, num_layers=2, vision_hidden_size=32, vision_num_layers=3, patch_size=84, vocabulary_size=300
+    hidden_size=64, num_layers=2, vision_hidden_size=32, vision_num_layers=3, patch_size=84, vocabulary_size=300
 )
 
 

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import save_file
 
-from phi3k_trainer.errors import UnavailableError
+from phi3k_trainer.errors import RecipeError, UnavailableError
 from phi3k_trainer.model.loading import load_model, published_keys
 from phi3k_trainer.training import quantization
 from phi3k_trainer.training.adapters import merge_adapters
@@ -119,13 +119,38 @@ def test_qlora_keeps_four_bits_of_the_frozen_layers_and_learns_adapters(base: Pa
     quantized = tuned.model.get_submodule(name)
 
     packed = quantized.base_layer.weight
-    assert packed.numel() * packed.element_size() == 32 * 64 // 2
-    inputs = torch.randn(100, 64, generator=torch.Generator().manual_seed(0))
+    assert packed.numel() * packed.element_size() == 64 * 128 // 2
+    inputs = torch.randn(100, 128, generator=torch.Generator().manual_seed(0))
     expected = whole(inputs)
     assert 0 < (quantized(inputs) - expected).norm() < 0.15 * expected.norm()  # NF4 rounds weights by about a tenth
     tuned.model(IDS).logits.sum().backward()
     assert trained_kinds(tuned) == {("language", True)}
     assert all(parameter.grad is not None for parameter in trained_parameters(tuned.model).values())
+
+
+def test_qlora_computes_the_same_with_and_without_gradients_and_keeps_its_frozen_weights(base: Path) -> None:
+    model = build(base, "tuning.method=qlora", "tuning.dropout=0").model
+    frozen = {name: value.clone() for name, value in model.state_dict().items()}
+    with_gradients = model.train()(IDS).logits
+    with torch.no_grad():
+        without = model.eval()(IDS).logits
+    assert torch.equal(with_gradients, without)
+    stored = model.state_dict()
+    assert stored.keys() == frozen.keys()
+    assert all(torch.equal(stored[name], frozen[name]) for name in frozen)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("hidden_size", {"hidden_size": 96, "num_attention_heads": 3}), ("intermediate_size", {"intermediate_size": 96})],
+)
+def test_sizes_that_qlora_cannot_round_are_refused_before_anything_is_loaded(
+    base: Path, tmp_path: Path, name: str, sizes: dict[str, int]
+) -> None:
+    config = json.loads((base / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | sizes))
+    with pytest.raises(RecipeError, match=rf"blocks of 64 weights, and the model's {name} is 96"):
+        build(tmp_path, "tuning.method=qlora")
 
 
 def test_recomputing_activations_changes_no_gradient(base: Path) -> None:

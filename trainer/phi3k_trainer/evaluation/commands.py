@@ -18,11 +18,11 @@ from phi3k_trainer.evaluation.generation import Generator, Question
 from phi3k_trainer.images.decode import ImageError, decode_image, image_header
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.model.loading import load_model, resolve_base
-from phi3k_trainer.planning.model_shape import TINY
 from phi3k_trainer.processor import Phi3VProcessor
 from phi3k_trainer.prompts.conversation import Turn, with_image_tags
 from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe
+from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.training.building import torch_dtype
 from phi3k_trainer.training.directory import run_directory

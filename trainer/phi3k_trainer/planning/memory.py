@@ -17,14 +17,14 @@ from phi3k_trainer.planning.parameters import (
     vision_linears,
     weights,
 )
-from phi3k_trainer.recipe.model import TuningSection
+from phi3k_trainer.recipe.model import NF4_BLOCK, TuningSection
 
 DTYPE_BYTES = {"bfloat16": 2, "float32": 4}
 
 TRAINED_BYTES = 4
 """A trained weight at rest, its gradient, and each of AdamW's moments."""
 
-NF4_BYTES = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+NF4_BYTES = (4 + 8 / NF4_BLOCK + 32 / (NF4_BLOCK * 256)) / 8
 """A weight in 4-bit NormalFloat with double quantisation: blocks of 64 and of 256 (Dettmers et al. 2023, section 3)."""
 
 RUNTIME_BYTES = 800 * 2**20

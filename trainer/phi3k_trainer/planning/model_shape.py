@@ -9,8 +9,7 @@ from typing import Any
 
 from phi3k_trainer.errors import DataError, MissingInputError, RecipeError
 from phi3k_trainer.recipe import Recipe
-
-TINY = "tiny"
+from phi3k_trainer.recipe.model import TINY
 
 
 @dataclass(frozen=True)

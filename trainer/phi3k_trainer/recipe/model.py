@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 from phi3k_trainer.recipe.base import Section
 
 Trained = Literal["frozen", "lora", "full"]
+TINY = "tiny"
+"""The `base` that is built here, of random weights."""
+NF4_BLOCK = 64
+"""Weights that share one scale under `qlora`, side by side in a row of a matrix."""
 
 
 class TinySection(Section):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.recipe.cluster import ClusterSection
 from phi3k_trainer.recipe.data import DataSection
-from phi3k_trainer.recipe.model import ModelSection, TuningSection
+from phi3k_trainer.recipe.model import NF4_BLOCK, TINY, ModelSection, TuningSection
 from phi3k_trainer.recipe.training import CheckpointSection, EvaluationSection, TrackingSection, TrainingSection
 
 
@@ -45,4 +45,14 @@ class Recipe(Section):
     def _quantized_weights_are_not_sharded(self) -> Self:
         if self.tuning.method == "qlora" and self.training.parallel == "fsdp":
             raise ValueError("method 'qlora' has 4-bit weights, which fsdp can't shard: set training.parallel to 'ddp'")
+        return self
+
+    @model_validator(mode="after")
+    def _quantized_rows_are_whole_blocks(self) -> Self:
+        width = self.model.tiny.hidden_size
+        if self.tuning.method == "qlora" and self.model.base == TINY and width % NF4_BLOCK:
+            raise ValueError(
+                f"method 'qlora' rounds blocks of {NF4_BLOCK} weights, and model.tiny.hidden_size is {width}:"
+                f" set it to a multiple of {NF4_BLOCK}, or tuning.method to 'lora'"
+            )
         return self

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from phi3k_trainer.model import Phi3VConfig, Phi3VForCausalLM
-from phi3k_trainer.model.loading import load_model
+from phi3k_trainer.model.loading import load_config, load_model
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.training.adapters import adapter_config, attach_adapters
 from phi3k_trainer.training.groups import select_trained
-from phi3k_trainer.training.quantization import check_bitsandbytes, quantize_language_model
+from phi3k_trainer.training.quantization import check_bitsandbytes, check_sizes, quantize_language_model
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,13 @@ def build_tuned_model(
         quantize: False leaves QLoRA's frozen weights whole, to merge adapters into.
 
     Raises:
+        RecipeError: QLoRA can't quantise matrices of the model's sizes.
         UnavailableError: bitsandbytes is needed and does not run here.
         MissingInputError, DataError: `base` is not a whole Phi-3-Vision model.
     """
     quantize = quantize and recipe.tuning.method == "qlora"
     if quantize:
+        check_sizes(load_config(base))
         check_bitsandbytes(device)
     dtype = torch_dtype(recipe)
     first_device = torch.device("cpu") if quantize else device

@@ -13,9 +13,9 @@ from phi3k_trainer.errors import DataError
 from phi3k_trainer.model import Phi3VConfig
 from phi3k_trainer.model.loading import load_config, resolve_base
 from phi3k_trainer.model.tiny import build_tiny
-from phi3k_trainer.planning.model_shape import TINY
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.training.directory import RunDirectory
 from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.parallel import Processes

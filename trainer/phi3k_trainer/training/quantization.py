@@ -3,7 +3,9 @@
 import torch
 from torch import nn
 
-from phi3k_trainer.errors import UnavailableError
+from phi3k_trainer.errors import RecipeError, UnavailableError
+from phi3k_trainer.model import Phi3VConfig
+from phi3k_trainer.recipe.model import NF4_BLOCK
 
 
 def check_bitsandbytes(device: torch.device) -> None:
@@ -26,10 +28,25 @@ def check_bitsandbytes(device: torch.device) -> None:
         )
 
 
+def check_sizes(config: Phi3VConfig) -> None:
+    """Raise RecipeError where the rows of the decoder's matrices are not whole blocks of NF4.
+
+    bitsandbytes' kernels for CPUs restore other weights there (0.50.2: off by the largest of a block).
+    """
+    for name in ("hidden_size", "intermediate_size"):
+        if getattr(config, name) % NF4_BLOCK:
+            raise RecipeError(
+                f"tuning.method 'qlora' rounds blocks of {NF4_BLOCK} weights, and the model's {name} is"
+                f" {getattr(config, name)}, not a multiple of that. Set tuning.method to 'lora'."
+            )
+
+
 def quantize_language_model(model: nn.Module, compute_dtype: torch.dtype, device: torch.device) -> None:
     """Replace each linear layer inside the decoder's layers by a 4-bit one on `device` (NF4, double quantisation).
 
-    Quantises layer by layer, so the device never holds more than one of them in full.
+    Quantises layer by layer, so the device never holds more than one of them in full. The layers compute the same with
+    and without gradients: on CPUs with AVX512-BF16 bitsandbytes would else repack the weights for inference, for good,
+    at the first forward pass of an evaluation.
     """
     from bitsandbytes.nn.modules import Linear4bit, Params4bit
 
@@ -48,10 +65,12 @@ def quantize_language_model(model: nn.Module, compute_dtype: torch.dtype, device
             module.weight.data.to(compute_dtype),
             requires_grad=False,
             quant_type="nf4",
+            blocksize=NF4_BLOCK,
             compress_statistics=True,
             module=quantized,
         )
         quantized.weight = weight.to(device)  # type: ignore[misc]  # this quantises
         quantized.bias = module.bias
+        quantized.support_avx512bf16_for_cpu = False
         model.set_submodule(name, quantized)
     model.is_loaded_in_4bit = True  # type: ignore[assignment]  # PEFT reads it
