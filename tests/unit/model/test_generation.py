@@ -57,12 +57,28 @@ def test_a_left_padded_batch_gives_what_its_rows_give_alone(model: Phi3VForCausa
     ]
 
 
-def test_pictures_are_embedded_once(model: Phi3VForCausalLM) -> None:
+def runs_of_vision(model: Phi3VForCausalLM, rows: list[list[int]], **pictures: torch.Tensor) -> int:
+    """How often the vision part runs while `rows` are answered."""
     calls: list[object] = []
     hook = model.model.vision_embed_tokens.register_forward_hook(lambda *call: calls.append(call))
-    generate(model, prompts(model.config), **PICTURES)
+    generate(model, rows, **pictures)
     hook.remove()
-    assert len(calls) == 1
+    return len(calls)
+
+
+def test_pictures_are_embedded_once(model: Phi3VForCausalLM) -> None:
+    assert runs_of_vision(model, prompts(model.config), **PICTURES) == 1
+    assert runs_of_vision(model, [[1, 5, 6]]) == 0
+
+
+def test_where_vision_always_runs_it_runs_once_whatever_the_rows_are() -> None:
+    row = [1, 5, *places(small_model().config, 1, (2, 1)), 9]
+    model = small_model(original_max_position_embeddings=len(row) + 2)
+    expected = generate(model, [[1, 5, 6]])
+    model.model.runs_vision_always = True
+    assert runs_of_vision(model, [row], **SECOND) == 1, "though the cache starts over"
+    assert runs_of_vision(model, [[1, 5, 6]]) == 1
+    assert generate(model, [[1, 5, 6]]) == expected
 
 
 def test_the_cache_starts_over_when_a_sequence_leaves_the_original_window() -> None:

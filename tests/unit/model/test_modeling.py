@@ -194,6 +194,30 @@ def test_a_batch_of_text_leaves_a_frozen_tower_alone() -> None:
     assert not calls
 
 
+def layers_entered(model: Phi3VForCausalLM, batch: dict[str, torch.Tensor]) -> list[str]:
+    """The layers of tower and decoder in the order in which token_loss enters them."""
+    entered: list[str] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: entered.append(name))
+        for name, module in model.named_modules()
+        if type(module).__name__ in model._no_split_modules
+    ]
+    model.token_loss(**batch)
+    for hook in hooks:
+        hook.remove()
+    return entered
+
+
+@torch.no_grad()
+def test_where_vision_always_runs_text_enters_the_layers_that_pictures_enter_and_has_the_same_loss() -> None:
+    model = small_model()
+    alone, _ = model.token_loss(**text_batch())
+    model.model.runs_vision_always = True
+    assert layers_entered(model, text_batch()) == layers_entered(model, labelled_batch(model))
+    total, _ = model.token_loss(**text_batch())
+    assert total.item() == alone.item()
+
+
 def test_activation_checkpointing_runs_each_layer_again_and_gives_the_same_gradients() -> None:
     def gradients(checkpointing: bool) -> tuple[dict[str, torch.Tensor], int]:
         model = small_model().train()

@@ -23,12 +23,12 @@ class PictureGenerationMixin(GenerationMixin):  # type: ignore[misc]
         is_first_iteration: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The inputs of one step of `generate`: pictures are embedded once, while the cache is filled.
+        """The inputs of one step of `generate`: pictures take part while the cache is filled.
 
         At the first position past the original window the cache starts over, since its keys were turned with the
         short factors.
         """
-        pictures = {key: kwargs.pop(key, None) for key in ("pixel_values", "image_sizes", "image_crops")}
+        pictures = {key: kwargs.pop(key, None) for key in ("image_features", "image_sizes")}
         starts_over = past_key_values is not None and self._leaves_original_window(
             input_ids, past_key_values, attention_mask
         )
@@ -54,22 +54,38 @@ class PictureGenerationMixin(GenerationMixin):  # type: ignore[misc]
         window: int = self.config.original_max_position_embeddings
         return cached > 0 and seen - (length - cached) <= window < seen
 
+    def _maybe_prepare_encoder_kwargs_for_generation(
+        self,
+        inputs_tensor: Tensor,  # noqa: ARG002 - transformers passes it
+        model_kwargs: dict[str, Any],
+        *_: Any,
+    ) -> dict[str, Any]:
+        """Put features in the place of pictures, before the first step.
+
+        The steps then run the decoder alone. Where its weights are sharded, processes whose rows have pictures, have
+        none, or start over gather the same weights in the same order.
+        """
+        pictures = {key: model_kwargs.pop(key, None) for key in ("pixel_values", "image_sizes", "image_crops")}
+        features = self.get_image_features(**pictures)
+        if pictures["image_sizes"] is None:
+            return model_kwargs
+        return {**model_kwargs, "image_features": features, "image_sizes": pictures["image_sizes"]}
+
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: Tensor | None = None, **kwargs: Any
     ) -> tuple[Tensor, dict[str, Any]]:
         """Copy each row `expand_size` times (for beams), and its pictures after one another with each copy."""
-        pictures: dict[str, Tensor] = {
-            key: kwargs.pop(key)
-            for key in ("pixel_values", "image_sizes", "image_crops")
-            if kwargs.get(key) is not None
-        }
+        features, sizes = kwargs.pop("image_features", None), kwargs.pop("image_sizes", None)
+        pictures: dict[str, Tensor] = {}
+        if features is not None:
+            pictures = {"image_features": features, "image_sizes": sizes}
         if input_ids is not None and pictures and expand_size > 1:
             in_rows = pictures_in_rows(input_ids).tolist()
-            grids = crop_grids(pictures["image_sizes"], self.config.vision_config.image_size)
-            views = [sum(1 + h * w for h, w in row) for row in _split(grids, in_rows)]
+            grids = crop_grids(sizes, self.config.vision_config.image_size)
+            tokens = [sum(self.config.image_tokens(h, w) for h, w in row) for row in _split(grids, in_rows)]
             pictures = {
-                key: _copied(value, views if key == "image_crops" else in_rows, expand_size)
-                for key, value in pictures.items()
+                "image_features": _copied(features, tokens, expand_size),
+                "image_sizes": _copied(sizes, in_rows, expand_size),
             }
         ids, expanded = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **kwargs)
         return ids, {**expanded, **pictures}

@@ -47,6 +47,9 @@ class Phi3VPreTrainedModel(Phi3PreTrainedModel):  # type: ignore[misc]
 class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
     """Phi-3's decoder with pictures among its input embeddings."""
 
+    runs_vision_always = False
+    """Whether a batch without pictures passes through the vision part all the same (see `image_features`)."""
+
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
         if config.vision_config._attn_implementation is None:
@@ -61,6 +64,7 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         pixel_values: Tensor | None = None,
         image_sizes: Tensor | None = None,
         image_crops: Tensor | None = None,
+        image_features: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
@@ -71,7 +75,9 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("give input_ids or inputs_embeds")
-            inputs_embeds = self.embed(input_ids, pixel_values, image_sizes, image_crops)
+            if image_features is None and (pixel_values is not None or image_crops is not None):
+                image_features = self.image_features(pixel_values, image_sizes, image_crops)
+            inputs_embeds = self.embed(input_ids, image_features, image_sizes)
         if use_cache is None and position_ids is not None and attention_mask is None:
             use_cache = False  # transformers looks for packed samples only where there is no cache
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
@@ -85,33 +91,56 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         )
 
     def embed(
-        self,
-        input_ids: Tensor,
-        pixel_values: Tensor | None = None,
-        image_sizes: Tensor | None = None,
-        image_crops: Tensor | None = None,
+        self, input_ids: Tensor, image_features: Tensor | None = None, image_sizes: Tensor | None = None
     ) -> Tensor:
         """The embeddings `[B, T, hidden_size]` of words and pictures."""
         embeds: Tensor = self.embed_tokens(input_ids.clamp(min=0))
-        if pixel_values is None and image_crops is None:
+        if image_features is None:
             image_positions(input_ids, [])
             return embeds
+        grids = [] if image_sizes is None else crop_grids(image_sizes, self.config.vision_config.image_size)
+        positions = image_positions(input_ids, [self.config.image_tokens(h, w) for h, w in grids])
+        return embeds.index_put(positions, image_features.to(embeds.dtype))
+
+    def image_features(
+        self,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        image_crops: Tensor | None = None,
+    ) -> Tensor | None:
+        """The embeddings `[tokens, hidden_size]` of all pictures, one after another.
+
+        Without pictures there is nothing to compute, except where the vision part is trained, so that each of its
+        weights gets a gradient (of zero), or where `runs_vision_always` is set: a blank picture passes through it
+        then, of which no token is kept.
+
+        Returns:
+            None, or no token, where there are no pictures.
+
+        Raises:
+            DataError: Pictures and sizes don't match.
+        """
+        if pixel_values is None and image_crops is None:
+            return self._no_features() if self._must_run_vision() else None
         if image_sizes is None:
             raise DataError("pictures come without image_sizes: give the height and width of each in pixels")
         grids = crop_grids(image_sizes, self.config.vision_config.image_size)
         if image_crops is None:
             image_crops = flat_crops(pixel_values, grids)
-        features = self.vision_embed_tokens(image_crops, grids)
-        positions = image_positions(input_ids, [self.config.image_tokens(h, w) for h, w in grids])
-        return embeds.index_put(positions, features.to(embeds.dtype))
+        features: Tensor = self.vision_embed_tokens(image_crops, grids)
+        return features
 
-    def embed_blank(self) -> Tensor:
-        """Zero, computed from every weight of the vision part, so that each gets a gradient (of zero)."""
+    def _must_run_vision(self) -> bool:
+        if self.runs_vision_always:
+            return True
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self.vision_embed_tokens.parameters())
+
+    def _no_features(self) -> Tensor:
+        """No token `[0, hidden_size]`, computed from every weight of the vision part that is ever used."""
         clip = self.config.vision_config
-        parameter = self.vision_embed_tokens.glb_GN
-        blank = parameter.new_zeros(2, clip.num_channels, clip.image_size, clip.image_size)
+        blank = self.vision_embed_tokens.glb_GN.new_zeros(2, clip.num_channels, clip.image_size, clip.image_size)
         features: Tensor = self.vision_embed_tokens(blank, [(1, 1)])
-        return features.sum() * 0.0
+        return features[:0]
 
 
 class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
@@ -160,6 +189,7 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         image_crops: Tensor | None = None,
+        image_features: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Compute logits and, with labels, the loss.
@@ -181,6 +211,7 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
             logits_to_keep: Compute the logits of only so many last positions; 0 means all.
             image_crops: float `[sum(1 + h * w), 3, 336, 336]`: the same views without the zero crops, the form
                 used in training.
+            image_features: In place of either form, what `get_image_features` has made of it.
             kwargs: What transformers' attention kernels take.
 
         Returns:
@@ -195,6 +226,7 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
             pixel_values=pixel_values,
             image_sizes=image_sizes,
             image_crops=image_crops,
+            image_features=image_features,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -215,6 +247,16 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
             attentions=outputs.attentions,
         )
 
+    def get_image_features(
+        self,
+        pixel_values: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        image_crops: Tensor | None = None,
+    ) -> Tensor | None:
+        """What `forward` computes of pictures first: see `Phi3VModel.image_features`."""
+        features: Tensor | None = self.model.image_features(pixel_values, image_sizes, image_crops)
+        return features
+
     def token_loss(
         self,
         input_ids: Tensor,
@@ -227,9 +269,8 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
     ) -> tuple[Tensor, Tensor]:
         """The loss in the form that training adds up over micro-batches and ranks.
 
-        Logits exist only for the labelled positions. A batch without pictures still passes through the vision
-        part, with no effect on the loss, wherever that part is trained or other processes take part: then all
-        ranks enter the same modules and every trained weight gets a gradient.
+        Logits exist only for the labelled positions. A batch without pictures may pass through the vision part
+        too, before the decoder as pictures do and with no effect on the loss: see `Phi3VModel.image_features`.
 
         Args:
             input_ids: As in `forward`, like the other arguments.
@@ -244,21 +285,13 @@ class Phi3VForCausalLM(Phi3VPreTrainedModel, PictureGenerationMixin):
         """
         outputs = self.model(
             input_ids=input_ids,
-            image_crops=image_crops,
+            image_features=self.model.image_features(image_sizes=image_sizes, image_crops=image_crops),
             image_sizes=image_sizes,
             attention_mask=attention_mask,
             position_ids=position_ids,
             use_cache=False,
         )
-        total, count = self._labelled_loss(outputs.last_hidden_state, labels)
-        if image_crops is None and self._must_enter_vision():
-            total = total + self.model.embed_blank().float()
-        return total, count
-
-    def _must_enter_vision(self) -> bool:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return True
-        return torch.is_grad_enabled() and any(p.requires_grad for p in self.model.vision_embed_tokens.parameters())
+        return self._labelled_loss(outputs.last_hidden_state, labels)
 
     def _labelled_loss(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         targets = labels[:, 1:]

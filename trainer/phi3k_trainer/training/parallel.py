@@ -113,8 +113,11 @@ class TokenLoss(nn.Module):
 def shard(model: Phi3VForCausalLM, processes: Processes, dtype: torch.dtype) -> None:
     """Shard every weight over the processes (FSDP2), a layer at a time; the model computes in `dtype` from then on.
 
-    Trained weights keep their type at rest; gradients are reduced in float32.
+    Trained weights keep their type at rest; gradients are reduced in float32. All processes gather the weights of a
+    layer together, so each has to enter the same layers in the same order: those of the vision part also for batches
+    without pictures.
     """
+    model.model.runs_vision_always = True
     mesh = init_device_mesh(processes.device.type, (processes.world_size,))
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     layer_classes = model._no_split_modules
@@ -122,7 +125,8 @@ def shard(model: Phi3VForCausalLM, processes: Processes, dtype: torch.dtype) -> 
         if type(module).__name__ in layer_classes:
             fully_shard(module, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
-    register_fsdp_forward_method(model, "token_loss")
+    for entrance in ("token_loss", "get_image_features"):
+        register_fsdp_forward_method(model, entrance)
 
 
 def give_up_whole_weights(model: nn.Module) -> None:
