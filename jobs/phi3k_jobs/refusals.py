@@ -69,6 +69,10 @@ def message_of(error: "ApiException") -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what urllib3 wraps, without the connection it names in front: the address is told already."""
+    """Return what urllib3 wraps, without the connection it names in front: the address is known already."""
+    from urllib3.exceptions import ProxyError
+
     inner = getattr(error, "reason", None)
+    if isinstance(inner, ProxyError):
+        return f"its proxy (proxy-url or HTTPS_PROXY) can't be used: {_reason(inner.original_error)}"
     return re.sub(r"^HTTPS?Connection(Pool)?\([^)]*\): ", "", str(inner if inner is not None else error))
