@@ -41,6 +41,7 @@ training: {{epochs: 2, tokens_per_step: 150, tokens_per_batch: 120, learning_rat
 evaluation: {{every_steps: 4, max_samples: 6, max_new_tokens: 4, table_samples: 2, batch_size: 3}}
 checkpoint: {{directory: {directory}/runs, every_steps: 3, every_minutes: null, keep: 2}}
 tracking: {{wandb: {{mode: "off"}}}}
+cluster: {{gpus: 0}}
 """
 COLOURS = ("red", "green", "blue", "orange")
 

@@ -1,4 +1,4 @@
-"""The product's image trains the demo's recipe: on eight GPUs of a node, and in two pods as each kind of job."""
+"""The product's image trains the demo's recipe, in one pod and in two as each kind of job."""
 
 import functools
 import json
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
+from phi3k_trainer.errors import UnavailableError
 
 from .cluster import Cluster
 from .command import Command
@@ -83,27 +85,14 @@ def losses(phi3k: Command, name: str) -> dict[str, float]:
     }
 
 
-@pytest.fixture(scope="module")
-def eight(gpus: int, submit: Submit) -> str:
-    """A run on all GPUs of the node, running or done."""
+def test_gpus_that_the_pod_cannot_use_are_refused_with_what_is_there(phi3k: Command, gpus: int, submit: Submit) -> None:
+    """The node's GPUs are names without a device behind them."""
     submit("eight", f"--gpus={gpus}", memory="8Gi")
-    return "eight"
-
-
-def test_eight_gpus_are_scheduled_as_eight(phi3k: Command, eight: str) -> None:
-    phi3k.status_when(eight, lambda status: status["state"] == "Running")
-    (pod,) = pods_of(phi3k, eight)
+    assert phi3k("wait", "eight").code == UnavailableError.exit_code
+    assert "cluster.gpus is 8, torch sees none." in phi3k.status("eight")["cause"]
+    (pod,) = pods_of(phi3k, "eight")
     (container,) = pod["spec"]["containers"]
     assert {container["resources"][kind]["nvidia.com/gpu"] for kind in ("requests", "limits")} == {"8"}
-    described = phi3k.cluster.kubectl("describe", "node", pod["spec"]["nodeName"])
-    allocated = described.partition("Allocated resources:")[2].splitlines()
-    assert ["nvidia.com/gpu", "8", "8"] in [line.split() for line in allocated]
-
-
-def test_a_process_trains_for_each_of_eight_gpus(phi3k: Command, eight: str, trained: Train) -> None:
-    status = finished(phi3k, eight)
-    assert "rank 0 of 8 on cpu, weights replicated (DDP)" in phi3k("logs", eight).out
-    assert status["progress"]["loss"] == pytest.approx(trained("job", 1)["progress"]["loss"], abs=LARGEST_DIFFERENCE)
 
 
 def test_a_run_that_succeeded_says_its_loss_and_its_checkpoint(phi3k: Command, trained: Train) -> None:
@@ -145,7 +134,6 @@ def test_the_log_of_each_pod_that_is_left_is_shown_by_phi3k_and_by_kubectl(
     assert len({line.split()[0] for line in plain}) == len(ranks)
 
 
-# Last: it needs nothing of the others, and the operator answers late while eight processes begin on two cores.
 @pytest.mark.usefixtures("gpus")
 def test_sixteen_gpus_wait_for_more_than_the_eight_that_are_there(phi3k: Command, submit: Submit) -> None:
     submit("sixteen", "--gpus=16")

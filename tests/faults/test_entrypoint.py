@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from phi3k_trainer.errors import UnavailableError
 from tests import small_runs
 
 # Importing torch takes a minute where many tests share two cores.
@@ -97,6 +98,16 @@ def test_a_wrong_recipe_ends_at_once_with_its_own_code(recipe: Path) -> None:
         said, _ = process.communicate(timeout=30)
     assert process.returncode == 78
     assert "training.epochs" in said
+
+
+def test_gpus_that_torch_does_not_see_are_refused_before_training_with_what_is_there(recipe: Path) -> None:
+    with entrypoint(recipe, "name=blind", "cluster.gpus=2", num_processes=2) as process:
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == UnavailableError.exit_code
+    message = json.loads(said.splitlines()[-1])["message"]
+    assert message.startswith("cluster.gpus is 2, torch sees none.")
+    assert "device files: none; NVIDIA_VISIBLE_DEVICES: not set" in message
+    assert not (recipe.parent / "runs" / "blind" / "dataset.json").exists(), "nothing was prepared"
 
 
 def test_a_full_disk_takes_no_log_and_training_goes_on(recipe: Path, tmp_path: Path) -> None:

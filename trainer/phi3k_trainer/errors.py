@@ -36,7 +36,7 @@ class MissingInputError(Phi3kError):
 
 
 class UnavailableError(Phi3kError):
-    """A service (hub, cluster, tracker) or an optional part of this machine can't be had (EX_UNAVAILABLE)."""
+    """A service (hub, cluster, tracker) or a part of this machine (a GPU) can't be had (EX_UNAVAILABLE)."""
 
     exit_code = 69
 

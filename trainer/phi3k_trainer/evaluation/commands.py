@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from phi3k_trainer.data.dataset import StoredImage, prepare_dataset
@@ -26,6 +25,7 @@ from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.training.building import torch_dtype
 from phi3k_trainer.training.directory import run_directory
+from phi3k_trainer.training.gpus import check_product, device_of
 from phi3k_trainer.training.optimization import Precision
 from phi3k_trainer.training.parallel import Processes
 from phi3k_trainer.training.trained import load_trained
@@ -52,11 +52,12 @@ def evaluate_run(source: str | Path, overrides: Sequence[str] = (), *, console: 
         MissingInputError: there is no whole checkpoint.
         DataError: no row is held out, or the data can't be used.
         RecipeError: an override is wrong.
+        UnavailableError: the device computes wrong.
         StorageError: the results can't be written.
     """
     screen = console or Console(quiet=True)
     with screen.status("loading the model"):
-        trained = load_trained(source, _device())
+        trained = load_trained(source, device_of(0))
         recipe = parse_recipe(dump_recipe(trained.recipe), origin=str(source), overrides=overrides)
     return _evaluate(
         _generator(trained.model, trained.processor, recipe), recipe, trained.directory, trained.step, screen
@@ -79,7 +80,7 @@ def evaluate_base(recipe: Recipe, *, console: Console | None = None) -> Evaluate
     screen = console or Console(quiet=True)
     with screen.status("loading the model"):
         base = resolve_base(recipe.model.base, recipe.model.revision)
-        model = load_model(base, dtype=torch_dtype(recipe), attention=recipe.model.attention, device=_device())
+        model = load_model(base, dtype=torch_dtype(recipe), attention=recipe.model.attention, device=device_of(0))
         processor = Phi3VProcessor.from_pretrained(base, num_crops=recipe.model.num_crops)
     directory = run_directory(recipe).path / "before"
     write_atomically(directory / "recipe.yaml", dump_recipe(recipe).encode("utf-8"))
@@ -119,7 +120,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, prompt: str | N
         UsageError: data.prompt takes columns of a row, so that a prompt has to be given.
     """
     pictures = [_read_picture(Path(image)) for image in images]
-    trained = load_trained(source, _device())
+    trained = load_trained(source, device_of(0))
     data = trained.recipe.data
     for picture in pictures:
         _check_pixels(picture.path, data.max_pixels)
@@ -153,6 +154,7 @@ def _check_pixels(path: Path, max_pixels: int) -> None:
 
 def _generator(model: Phi3VForCausalLM, processor: Phi3VProcessor, recipe: Recipe) -> Generator:
     processes = Processes(0, 1, next(model.parameters()).device)
+    check_product(processes.device, torch_dtype(recipe))
     precision = Precision(torch_dtype(recipe), use_autocast=recipe.model.dtype == "bfloat16")
     tokenizer = processor.tokenizer
     encoder = Encoder(tokenizer, model.config, num_crops=recipe.model.num_crops, max_pixels=recipe.data.max_pixels)
@@ -165,7 +167,3 @@ def _generator(model: Phi3VForCausalLM, processor: Phi3VProcessor, recipe: Recip
         processes=processes,
         precision=lambda: precision.context(processes.device),
     )
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

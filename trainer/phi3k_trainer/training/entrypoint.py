@@ -138,14 +138,27 @@ def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
     log, before = begin_log(recipe.run_path, socket.gethostname())
     if port := os.environ.get(METRICS_PORT_VARIABLE):
         serve_metrics(int(port), Path(os.environ[HEALTH_VARIABLE]), restarts=before[-1].number if before else 0)
-    outcome = reason_to_give_up(recipe, before) or run(command, log)
+    outcome = reason_to_give_up(recipe, before) or missing_gpus(recipe.cluster.gpus, log) or run(command, log)
     log.write(outcome.to_json().encode())
     log.close()
     return outcome
 
 
+def missing_gpus(asked: int, log: ReplicaLog) -> Outcome | None:
+    """Look whether torch sees a GPU for each process of this replica, where cluster.gpus asks for any.
+
+    Only the entry point knows that they are due: it runs in pods alone, while a recipe with cluster.gpus may be trained
+    on a laptop too.
+    """
+    if asked == 0:
+        return None
+    here = os.environ.get("PET_NPROC_PER_NODE", "1")
+    looked = run([sys.executable, "-m", "phi3k_trainer.training.gpus", str(asked), here], log)
+    return looked if looked.exit_code else None
+
+
 def run(command: Sequence[str], log: ReplicaLog) -> Outcome:
-    """Run torchrun to its end and return how the replica's processes ended."""
+    """Run torchrun, or another program that leaves outcomes, to its end and return how its processes ended."""
     deadline = os.environ.get(DEADLINE_VARIABLE)
     kills_before = oom_kills()
     with tempfile.TemporaryDirectory(prefix="phi3k-outcomes-") as outcomes:

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from phi3k_trainer.data.batches import MicroBatch
 from phi3k_trainer.model import Phi3VForCausalLM
+from phi3k_trainer.training.gpus import device_of
 
 # Fetching and checking a whole data set happens on rank 0 while the others wait.
 PREPARATION_TIMEOUT = timedelta(hours=24)
@@ -80,10 +81,13 @@ class Processes:
 
 @contextmanager
 def joined_processes() -> Iterator[Processes]:
-    """Join the processes that torchrun started, for the length of the block."""
+    """Join the processes that torchrun started, for the length of the block.
+
+    Raises:
+        UnavailableError: there are GPUs, but fewer than processes of this machine.
+    """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    device = device_of(int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if world_size == 1:

@@ -23,6 +23,7 @@ from phi3k_trainer.training.building import build_tuned_model, torch_dtype
 from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
 from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
 from phi3k_trainer.training.directory import RunDirectory, run_directory
+from phi3k_trainer.training.gpus import check_product
 from phi3k_trainer.training.groups import parameter_groups
 from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.loop import Loop
@@ -68,6 +69,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         joined_processes() as processes,
         directory.held() if processes.is_first else nullcontext(),
     ):
+        check_product(processes.device, torch_dtype(recipe))
         screen = (console or Console()) if processes.is_first else Console(quiet=True)
         if processes.is_first:
             directory.claim(recipe, resume=resume)
