@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from phi3k_trainer.evaluation.metrics import Scores
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command(name="eval")(evaluate)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to the command, under the heading `panel` of its help."""
+    app.command(name="eval", rich_help_panel=panel)(evaluate)
 
 
 SourceArgument = Annotated[

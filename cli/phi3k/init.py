@@ -22,9 +22,9 @@ class Source(StrEnum):
     SAMPLE = "sample"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command()(init)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to the command, under the heading `panel` of its help."""
+    app.command(rich_help_panel=panel)(init)
 
 
 def init(

@@ -8,9 +8,9 @@ from phi3k.following import line_printer, notice, tell
 from phi3k.placing import ContextOption, KubeconfigOption, NamespaceOption, RunArgument, open_cluster
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command()(logs)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to the command, under the heading `panel` of its help."""
+    app.command(rich_help_panel=panel)(logs)
 
 
 def logs(

@@ -41,11 +41,17 @@ def phi3k(
     """Fine-tune Phi-3-Vision from one recipe: here, on GPUs, on Kubernetes."""
 
 
-for verbs in (train, evaluate, predict, export, submit, render, runs, logs, plan, init, doctor):
-    verbs.register(app)
-app.add_typer(recipe.app)
-app.add_typer(data.app)
-app.add_typer(cache.app)
+HERE, CLUSTER, RECIPES = "Train here", "On a cluster", "Data and recipes"
+for panel, modules in {
+    HERE: (train, evaluate, predict, export, plan, doctor),
+    CLUSTER: (submit, render, runs, logs),
+    RECIPES: (init,),
+}.items():
+    for module in modules:
+        module.register(app, panel)
+app.add_typer(cache.app, rich_help_panel=CLUSTER)
+app.add_typer(recipe.app, rich_help_panel=RECIPES)
+app.add_typer(data.app, rich_help_panel=RECIPES)
 
 
 def run() -> None:

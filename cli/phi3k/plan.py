@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from phi3k_trainer.planning import GpuPlan, Plan
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command()(plan)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to the command, under the heading `panel` of its help."""
+    app.command(rich_help_panel=panel)(plan)
 
 
 def plan(

@@ -24,9 +24,9 @@ class Form(StrEnum):
     HELM_VALUES = "helm-values"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command()(render)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to the command, under the heading `panel` of its help."""
+    app.command(rich_help_panel=panel)(render)
 
 
 def render(

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from phi3k_jobs.lifecycle import Run
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the command."""
-    app.command(name="list")(list_all)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verbs to the command, under the heading `panel` of its help."""
+    app.command(name="list", rich_help_panel=panel)(list_all)
     for verb in (status, wait, cancel, suspend, resume):
-        app.command()(verb)
+        app.command(rich_help_panel=panel)(verb)
 
 
 def list_all(

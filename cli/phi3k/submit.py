@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 PUBLIC_WANDB = "https://wandb.ai"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command()(submit)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to the command, under the heading `panel` of its help."""
+    app.command(rich_help_panel=panel)(submit)
 
 
 def submit(

@@ -8,9 +8,9 @@ from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_
 from phi3k.printing import print_json
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to the command."""
-    app.command()(train)
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the verb to the command, under the heading `panel` of its help."""
+    app.command(rich_help_panel=panel)(train)
 
 
 def train(

@@ -64,7 +64,28 @@ def test_a_wrong_command_line_ends_with_64(
 
 def test_a_missing_recipe_ends_with_66(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "nosuch.yaml"]) == 66
-    assert "nosuch.yaml" in capsys.readouterr().err
+    complaint = capsys.readouterr().err
+    assert "there is no recipe file nosuch.yaml" in complaint
+    assert "burberry-lora, burberry-qlora, demo" in complaint
+
+
+def test_a_run_given_as_a_recipe_is_named_as_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    assert main(["plan", str(tmp_path)]) == 66
+    assert f"it is a run, whose recipe is {tmp_path / 'recipe.yaml'}" in capsys.readouterr().err
+
+
+def test_the_help_groups_the_verbs_by_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    headings = [shown.index(heading) for heading in ("Train here", "On a cluster", "Data and recipes")]
+    verbs = [shown.index(f"│ {verb} ") for verb in ("train", "submit", "recipe")]
+    assert sorted([*headings, *verbs]) == [place for pair in zip(headings, verbs, strict=True) for place in pair]
+
+
+def test_no_help_shows_a_default_that_is_python(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    assert "<class" not in capsys.readouterr().out
 
 
 @pytest.fixture
