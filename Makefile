@@ -5,7 +5,6 @@ PYTHON ?= python3
 IMAGE ?= phi3k:dev
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # One thread each, since two test processes run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
 .PHONY: help install demo lint types check test test-golden test-faults test-end-to-end test-pictures test-chart image bench lock clean
@@ -18,7 +17,8 @@ $(BIN)/python:
 
 # What the locks pin, then phi3k itself with the build backend that they pin.
 INSTALL = scripts/install-locked $(BIN)/python $(filter %.lock,$^) \
-	&& $(PIP) --no-deps --no-build-isolation --editable . && $(BIN)/python -m pip check
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+	&& $(BIN)/python -m pip check
 
 $(VENV)/.installed: requirements-build.lock requirements.lock pyproject.toml | $(BIN)/python
 	$(INSTALL)
@@ -72,8 +72,8 @@ image: ## build the trainer image with docker, podman or buildah: make image IMA
 bench: $(VENV)/.installed-dev ## measure parity with the published code
 	$(BIN)/python bench/parity.py
 
-lock: $(VENV)/.installed-dev ## pin the newest versions that pyproject.toml allows, with hashes
-	scripts/lock $(BIN)/python
+lock: $(VENV)/.installed-dev ## pin the newest versions that pyproject.toml allows, of all or only: make lock PACKAGES="torch triton"
+	scripts/lock $(BIN)/python $(PACKAGES)
 
 clean: ## remove the environment, the runs and the test pictures
 	rm -rf $(VENV) runs data

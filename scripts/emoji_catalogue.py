@@ -4,6 +4,8 @@ Usage: emoji_catalogue.py DIRECTORY
 The pictures are Twitter's, under CC-BY 4.0; names and categories are Unicode's.
 """
 
+import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -13,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 PACKAGE = "emoji-datasource-twitter@16.0.0"
+# As npm's lock files write it; a registry's own word for it would prove nothing.
+INTEGRITY = "sha512-7F+uCuHH+7Qnrc15P5tnbvKkg9E6tlzi4MnT2uW1RlN4pLYTza6cP/dstIfSDMtpjFLWuZewWg8jBbuL2eyELQ=="
 PICTURES = "package/img/twitter/64/"
 
 
@@ -22,6 +26,13 @@ def download(directory: Path) -> Path:
         ["npm", "pack", PACKAGE, "--silent"], cwd=directory, check=True, capture_output=True, text=True
     )
     return directory / packed.stdout.strip().splitlines()[-1]
+
+
+def check(archive: Path) -> None:
+    """Exit unless the archive is the one that INTEGRITY pins."""
+    found = f"sha512-{base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()}"
+    if found != INTEGRITY:
+        sys.exit(f"{PACKAGE} is not the package that this checkout pins: expected {INTEGRITY}, fetched {found}.")
 
 
 def extract(archive: Path, destination: Path) -> int:
@@ -60,7 +71,9 @@ def main() -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent) as temporary:
         made = Path(temporary) / "catalogue"
-        count = extract(download(Path(temporary)), made)
+        archive = download(Path(temporary))
+        check(archive)
+        count = extract(archive, made)
         made.rename(destination)
     print(f"{count} pictures in {destination}")
 
