@@ -59,6 +59,12 @@ class StorageError(Phi3kError):
     exit_code = 74
 
 
+class UnreadableStorageError(Phi3kError):
+    """Storage kept failing while a file was read, for a reason that passes: another attempt may read it."""
+
+    exit_code = 144
+
+
 class PermissionDeniedError(Phi3kError):
     """Something is forbidden to this user (EX_NOPERM)."""
 

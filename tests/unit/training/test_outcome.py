@@ -6,6 +6,7 @@ from phi3k_trainer.training.outcome import Outcome, combine, read_outcomes, writ
 
 PREEMPTED = Outcome(143, "saved", step=7, checkpoint="step-000007")
 WRONG = Outcome(65, "no rows")
+FAILING = Outcome(144, "a.png can't be read: Input/output error")
 DONE = Outcome(0, "done")
 
 
@@ -16,11 +17,25 @@ DONE = Outcome(0, "done")
         ([PREEMPTED, PREEMPTED], 1, False, 143),
         ([PREEMPTED, WRONG], 1, False, 65),
         ([PREEMPTED], 1, True, 75),
+        ([FAILING], 1, False, 144),
+        ([PREEMPTED, FAILING], 1, False, 143),
+        ([FAILING, WRONG], 1, False, 65),
         ([], 1, False, 129),
         ([], -9, False, 137),
         ([], -15, False, 143),
     ],
-    ids=["done", "preempted", "permanent outweighs preempted", "deadline", "unexplained", "killed", "terminated"],
+    ids=[
+        "done",
+        "preempted",
+        "permanent outweighs preempted",
+        "deadline",
+        "storage",
+        "saved before storage failed",
+        "permanent outweighs storage",
+        "unexplained",
+        "killed",
+        "terminated",
+    ],
 )
 def test_the_replicas_exit_code(outcomes: list[Outcome], status: int, deadline_passed: bool, exit_code: int) -> None:
     assert combine(outcomes, status, deadline_passed=deadline_passed).exit_code == exit_code

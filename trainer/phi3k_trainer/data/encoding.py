@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.data.dataset import Example, StoredImage
+from phi3k_trainer.data.picture_files import read_picture_file
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.images.decode import decode_image
@@ -112,8 +113,8 @@ class Encoder:
         if cached is not None:
             return cached
         try:
-            picture = decode_image(image.path.read_bytes(), max_pixels=self._max_pixels)
-        except (OSError, DataError) as error:
+            picture = decode_image(read_picture_file(image.path, None).data, max_pixels=self._max_pixels)
+        except DataError as error:
             raise DataError(
                 f"row {key}: its picture {image.path} was good when the data was prepared, and now: {error}. "
                 "Remove that file from the cache, or restore it, and run again with --resume."

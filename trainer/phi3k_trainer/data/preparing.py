@@ -36,12 +36,13 @@ def prepare(
     Raises:
         DataError, MissingInputError, UnavailableError: the source can't be read (see `open_source`).
         StorageError: the store can't be written.
+        UnreadableStorageError: a picture's storage fails, again and again.
     """
     builder = RowBuilder(section)
     records = open_source(section, builder.needed_columns)
     selection = select_rows(records, builder.build, section.max_rows, store, progress)
     locations = dict.fromkeys(str(source.location) for row in selection.rows for source in row.images)
-    verifier = PictureVerifier(store, max_pixels=section.max_pixels, num_crops=num_crops)
+    verifier = PictureVerifier(store, max_pixels=section.max_pixels, num_crops=num_crops, max_bytes=section.max_bytes)
     urls = [location for location in locations if is_url(location)]
     local = verify_files((location for location in locations if not is_url(location)), verifier, progress)
     fetched = fetch_pictures(urls, section.fetch, store, verifier, known_failures=known_failures, progress=progress)
@@ -82,7 +83,9 @@ def _outcome(row: Row, found: Mapping[str, Picture | Failure], store: Store) -> 
         location = str(source.location)
         picture = found[location]
         if isinstance(picture, Failure):
-            return Rejection(row.key, picture.reason, picture.detail, picture.transient, location)
+            # A URL's failure may be known from an earlier run, and stands for every row that has it.
+            detail = picture.detail if is_url(location) else f"{row.where}: {picture.detail}"
+            return Rejection(row.key, picture.reason, detail, picture.transient, location)
         stored = is_url(location) or Path(location) == store.path(picture.sha256)
         images.append(
             PreparedImage(
@@ -91,7 +94,7 @@ def _outcome(row: Row, found: Mapping[str, Picture | Failure], store: Store) -> 
                 height=picture.height,
                 num_bytes=picture.num_bytes,
                 path=None if stored else location,
-                mtime_ns=None if stored else Path(location).stat().st_mtime_ns,
+                mtime_ns=None if stored else picture.mtime_ns,
             )
         )
     return PreparedRow(row.key, row.turns, tuple(images), dict(row.fields))

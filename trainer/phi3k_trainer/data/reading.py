@@ -2,26 +2,19 @@
 
 import hashlib
 import heapq
-import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from phi3k_trainer.data.cells import image_sources
 from phi3k_trainer.data.progress import Progress, ProgressCallback
 from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import ImageSource, Record, Row, content_digest
+from phi3k_trainer.data.row import ImageSource, Record, Row, UnusableRowError, content_digest, is_missing
 from phi3k_trainer.data.store import Store
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.prompts.conversation import Turn, check_image_numbers, split_at_images, with_image_tags
 from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe.data import DataSection
 
-# What sets write for "we don't know". Not "NA" and "none": those are also a country and a word.
-_NO_VALUE = frozenset({"", "n.a.", "n.a", "n/a", "#n/a", "nan", "null", "<na>"})
-
-_URL = re.compile(r"https?://", re.IGNORECASE)
-_OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PROGRESS_EVERY = 200
 
 
@@ -51,18 +44,18 @@ class RowBuilder:
             images = tuple(
                 source
                 for column in record.picture_columns
-                for source in image_sources(record.columns.get(column), record.folder, column)
+                for source in image_sources(record.columns.get(column), record.folder, column, self._section.max_bytes)
             )
             turns, fields = self._conversation(record, len(images))
             _check_turns(turns, len(images))
         except UnusableRowError as unusable:
             return Rejection(key, unusable.reason, f"{record.where}: {unusable}")
-        return Row(key, digest, images, turns, fields)
+        return Row(key, digest, images, turns, fields, record.where)
 
     def _check_values(self, record: Record) -> None:
         for column in self.needed_columns:
             value = record.columns.get(column)
-            if _is_missing(value):
+            if is_missing(value):
                 raise UnusableRowError("missing_value", f"column '{column}' has no usable value: {value!r}")
 
     def _conversation(self, record: Record, num_images: int) -> tuple[tuple[Turn, ...], dict[str, str]]:
@@ -77,55 +70,6 @@ class RowBuilder:
             return (*system, user, Turn("assistant", self._answer.render(columns))), self._answer.values(columns)
         except DataError as error:
             raise UnusableRowError("unusable_value", str(error)) from error
-
-
-class UnusableRowError(Exception):
-    """A row that goes to quarantine, with the reason it is counted under."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        """Keep `reason` beside the detail."""
-        super().__init__(detail)
-        self.reason = reason
-
-
-def image_sources(value: object, folder: Path | None, column: str) -> tuple[ImageSource, ...]:
-    """The pictures in a cell: bytes, a path, a URL, {"bytes", "path"} as of an Image feature, or a list of them.
-
-    An empty list is a row without a picture.
-
-    Raises:
-        UnusableRowError: the cell is empty or holds something else.
-    """
-    if isinstance(value, list | tuple):
-        return tuple(source for item in value for source in image_sources(item, folder, column))
-    if isinstance(value, dict) and ("bytes" in value or "path" in value):
-        return image_sources(value.get("bytes") or value.get("path"), folder, column)
-    if isinstance(value, bytes) and value:
-        return (ImageSource(data=value),)
-    if value == b"" or _is_missing(value):
-        raise UnusableRowError("missing_image", f"column '{column}' has no picture: {value!r}")
-    if isinstance(value, str):
-        return (_from_text(value.strip(), folder, column),)
-    raise UnusableRowError("missing_image", f"column '{column}' is no picture, path or URL but {type(value).__name__}")
-
-
-def _from_text(text: str, folder: Path | None, column: str) -> ImageSource:
-    if _URL.match(text):
-        return ImageSource(location=text)
-    if _OTHER_SCHEME.match(text):
-        raise UnusableRowError(
-            "forbidden_scheme", f"column '{column}' has a URL that is not http or https: {text[:200]}"
-        )
-    path = Path(text).expanduser()
-    if folder is None and not path.is_absolute():
-        raise UnusableRowError("missing_file", f"column '{column}' has the relative path {text!r}: set data.image_root")
-    return ImageSource(location=str(path if folder is None else folder / path))
-
-
-def _is_missing(value: object) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    return value is None or (isinstance(value, str) and value.strip().lower() in _NO_VALUE)
 
 
 def _check_turns(turns: tuple[Turn, ...], num_images: int) -> None:

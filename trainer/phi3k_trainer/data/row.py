@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,28 @@ class Row:
     turns: tuple[Turn, ...]
     fields: Mapping[str, str]
     """The answer's fields as they stand in the answer; empty for conversations without a template."""
+    where: str
+    """The place of its record for messages, such as `rows.csv:17`."""
+
+
+class UnusableRowError(Exception):
+    """A row that goes to quarantine, with the reason it is counted under."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keep `reason` beside the detail."""
+        super().__init__(detail)
+        self.reason = reason
+
+
+# What sets write for "we don't know". Not "NA" and "none": those are also a country and a word.
+_NO_VALUE = frozenset({"", "n.a.", "n.a", "n/a", "#n/a", "nan", "null", "<na>"})
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell holds no value: null, NaN, an infinite number, or a text that stands for "unknown"."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return value is None or (isinstance(value, str) and value.strip().lower() in _NO_VALUE)
 
 
 def content_digest(columns: Mapping[str, Any]) -> str:

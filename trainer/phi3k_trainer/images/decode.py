@@ -1,20 +1,14 @@
 """From the bytes of a picture somebody else made to an RGB picture as a viewer shows it."""
 
 import io
-import re
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from phi3k_trainer.images.errors import ImageError
+from phi3k_trainer.images.formats import FORMATS, other_kind, starts_like_picture
 
-__all__ = ["FORMATS", "ImageError", "decode_image", "image_header", "to_rgb"]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""The picture formats that are read; anything else is refused before a decoder sees it."""
-
-# What a file of each of these formats starts with, in their order.
-_SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM|II[*+]\x00|MM\x00[*+]", re.DOTALL)
+__all__ = ["FORMATS", "ImageError", "check_signature", "decode_image", "image_header", "to_rgb"]
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT: dict[int, Image.Transpose] = {
@@ -54,6 +48,8 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
         rgb = to_rgb(image)
     except ImageError:
         raise
+    except MemoryError:  # says nothing about the picture
+        raise
     except Exception as error:  # decoders meet hostile bytes with any exception at all
         raise ImageError("unreadable", f"the picture is damaged: {error}") from error
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
@@ -72,14 +68,22 @@ def image_header(data: bytes) -> tuple[str, int, int]:
     return (name, height, width) if _orientation(image) in _SWAPS_SIDES else (name, width, height)
 
 
-def _open(data: bytes) -> Image.Image:
+def check_signature(data: bytes) -> None:
+    """Refuse what doesn't start as a picture in one of `FORMATS` does; the first bytes of a file are enough.
+
+    Raises:
+        ImageError: with reason `empty` or `unsupported_format`.
+    """
     if not data:
         raise ImageError("empty", "the picture has no bytes")
-    if not _SIGNATURE.match(data):
-        raise ImageError(
-            "unsupported_format",
-            f"not a picture in a supported format ({', '.join(FORMATS)}): the data starts with {data[:12]!r}",
-        )
+    if not starts_like_picture(data):
+        kind = other_kind(data)
+        seen = f"it is {kind}" if kind else f"the data starts with {data[:12]!r}"
+        raise ImageError("unsupported_format", f"not a picture in a supported format ({', '.join(FORMATS)}): {seen}")
+
+
+def _open(data: bytes) -> Image.Image:
+    check_signature(data)
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:

@@ -70,6 +70,8 @@ class DataSection(Section):
     """A longer sample is an error of that row: it goes to quarantine."""
     max_pixels: int = Field(default=89_000_000, ge=1)
     """A picture with more pixels is not decoded: it goes to quarantine."""
+    max_bytes: int = Field(default=100_000_000, ge=1)
+    """A local picture, or one inside the table, with more bytes is not read: it goes to quarantine."""
     error_budget: float = Field(default=0.05, ge=0, le=1)
     """Share of rows that may end in quarantine before the run stops."""
     cache: str = "~/.cache/phi3k"

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from phi3k_trainer.errors import PERMANENT_EXIT_CODES, PREEMPTED_EXIT_CODE, UNEXPLAINED_EXIT_CODE
+from phi3k_trainer.errors import (
+    PERMANENT_EXIT_CODES,
+    PREEMPTED_EXIT_CODE,
+    UNEXPLAINED_EXIT_CODE,
+    UnreadableStorageError,
+)
 
 OUTCOMES_VARIABLE = "PHI3K_OUTCOMES"
 DEADLINE_EXIT_CODE = 75
@@ -47,7 +52,7 @@ def combine(
     """Return the outcome of a replica from those of its processes and torchrun's own wait `status` (0 is success).
 
     A permanent error of any process outweighs the rest, since its peers fail only because of it; then comes
-    preemption; what nobody explained invites another try.
+    preemption, then storage that failed; what nobody explained invites another try.
 
     Args:
         outcomes: What the processes left.
@@ -65,6 +70,9 @@ def combine(
         return Outcome(DEADLINE_EXIT_CODE, f"the deadline has passed: {saved.message}", saved.step, saved.checkpoint)
     if preempted:
         return preempted[0]
+    explained = [outcome for outcome in outcomes if outcome.exit_code == UnreadableStorageError.exit_code]
+    if explained:
+        return explained[0]
     if status == 0:
         return outcomes[0] if outcomes else Outcome(0, "done")
     who, number = ("torchrun", -status) if status < 0 else ("a process", killed_by)

@@ -8,9 +8,10 @@ from phi3k_trainer.data.row import Record
 from phi3k_trainer.data.sources.files import data_path, require_columns
 from phi3k_trainer.data.sources.lines import read_csv, read_jsonl
 from phi3k_trainer.errors import MissingInputError
+from phi3k_trainer.images.formats import OTHER_PICTURE_SUFFIXES, READ_SUFFIXES
 from phi3k_trainer.recipe.data import DataSection
 
-_PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+_PICTURE_SUFFIXES = READ_SUFFIXES | OTHER_PICTURE_SUFFIXES
 
 
 def read_imagefolder(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection]:
@@ -45,7 +46,8 @@ def _labelled_by_folder(root: Path, needed: tuple[str, ...]) -> Iterator[Record]
     pictures = sorted(file for file in root.rglob("*") if file.suffix.lower() in _PICTURE_SUFFIXES)
     if not pictures:
         raise MissingInputError(
-            f"data.path {root} has no metadata.csv, no metadata.jsonl and no picture ({', '.join(_PICTURE_SUFFIXES)})."
+            f"data.path {root} has no metadata.csv, no metadata.jsonl and no picture "
+            f"({', '.join(sorted(READ_SUFFIXES))})."
         )
     require_columns(needed, ("file_name", "label"), f"{root} (pictures without metadata)")
     for file in pictures:
