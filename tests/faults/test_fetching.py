@@ -16,6 +16,7 @@ from phi3k_trainer.data.fetching import fetch_pictures
 from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
 from phi3k_trainer.data.progress import Progress
 from phi3k_trainer.data.store import Store
+from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.recipe.data import FetchSection
 from tests.faults.hostile_server import HostileServer, picture
 
@@ -188,6 +189,12 @@ def test_one_bad_picture_does_not_stop_the_others(server: HostileServer, tmp_pat
     urls = [server.url(f"good/{number}") for number in range(30)] + [server.url("silent"), server.url("status/404")]
     found = fetch(urls, tmp_path)
     assert sum(isinstance(result, Picture) for result in found.values()) == 30
+
+
+def test_trusted_certificates_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    with pytest.raises(MissingInputError, match="SSL_CERT_FILE names /nowhere/ca.pem"):
+        fetch(["https://example.org/a.png"], tmp_path)
 
 
 def test_never_more_than_concurrency_requests_are_under_way(server: HostileServer, tmp_path: Path) -> None:

@@ -113,3 +113,37 @@ def test_the_key_comes_from_the_environment_or_the_netrc_file(tmp_path: Path, mo
 def test_a_damaged_netrc_file_holds_no_key(tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text("machine api.wandb.ai password\nbogus line")
     assert api_key("https://api.wandb.ai") is None
+
+
+@pytest.mark.parametrize("server", [KNOWN], indirect=True)
+@pytest.mark.parametrize("written", [f"{KEY}\n", f" {KEY}\r\n"])
+def test_white_space_around_the_key_is_not_a_part_of_it(
+    server: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", written)
+    choice = choose_mode(WandbSection(base_url=server))
+    assert choice.mode == "online"
+    assert choice.server is not None
+    assert choice.server.key == KEY
+
+
+def test_white_space_within_the_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", f"{KEY}\n{KEY}\n")
+    choice = choose_mode(WandbSection(mode="online"))
+    assert choice.mode == "offline"
+    assert "white space" in choice.reason
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_of_certificates_that_can_not_be_used_is_named(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    choice = choose_mode(WandbSection(base_url="https://127.0.0.1:9"))
+    assert choice.mode == "offline"
+    assert "SSL_CERT_FILE" in choice.reason
+    assert str(file) in choice.reason

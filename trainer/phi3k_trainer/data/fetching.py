@@ -16,11 +16,12 @@ from typing import Self
 import httpcore
 import httpx
 
+from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.data.addresses import ForbiddenAddressError, GuardedBackend, IPAddress, is_public
 from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier, shortened
 from phi3k_trainer.data.progress import Progress, ProgressCallback
 from phi3k_trainer.data.store import Store
-from phi3k_trainer.errors import Phi3kError, UnavailableError
+from phi3k_trainer.errors import MissingInputError, Phi3kError, UnavailableError
 from phi3k_trainer.recipe.data import FetchSection
 
 TOTAL_TIMEOUTS = 5
@@ -80,6 +81,7 @@ def fetch_pictures(
 
     Raises:
         StorageError: the store can't be written.
+        MissingInputError: the trusted certificates that the environment names can't be read.
     """
     wanted = list(dict.fromkeys(urls))
     known = known_failures or {}
@@ -104,7 +106,12 @@ class _Fetcher:
         self._verifier = verifier
         self._hosts: dict[str, _Host] = {}
         self._resources = contextlib.AsyncExitStack()
-        self._tls = httpx.create_ssl_context()
+        try:
+            self._tls = httpx.create_ssl_context()
+        except OSError as error:
+            raise MissingInputError(
+                certificates_problem() or f"no trusted certificates can be read: {error}"
+            ) from error
         self._backend = GuardedBackend(permitted)
         self._direct = httpcore.AsyncConnectionPool(
             ssl_context=self._tls, max_connections=section.concurrency, network_backend=self._backend

@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.recipe.training import WandbSection
 
 PUBLIC_SERVER = "https://api.wandb.ai"
+KEY_VARIABLE = "WANDB_API_KEY"
 PROBE_SECONDS = 5.0
 Mode = Literal["online", "offline", "off"]
 
@@ -66,6 +68,8 @@ def choose_mode(section: WandbSection) -> Choice:
     key = api_key(address)
     if key is None:
         return Choice("offline", f"there is no key for {address}: set WANDB_API_KEY or run `wandb login`")
+    if key.split() != [key]:
+        return Choice("offline", f"the key for {address} has white space in it: is there more than one in its secret?")
     server = Server(address, key)
     if wanted == "online":
         return Choice("online", source, server)
@@ -86,8 +90,11 @@ def _mode_of_environment() -> Literal["auto", "online", "offline", "off"]:
 
 
 def api_key(address: str) -> str | None:
-    """The key for a server: WANDB_API_KEY, else the password of its host in the netrc file, else None."""
-    if key := os.environ.get("WANDB_API_KEY"):
+    """The key for a server: WANDB_API_KEY, else the password of its host in the netrc file, else None.
+
+    White space around it is left out: a secret that was made from a file often ends in a new line.
+    """
+    if key := os.environ.get(KEY_VARIABLE, "").strip():
         return key
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
@@ -108,6 +115,8 @@ def _ask_viewer(server: Server) -> str | None:
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"{address} can't be reached ({error or type(error).__name__})"
+    except OSError as error:
+        return certificates_problem() or f"{address} can't be reached ({error})"
     if response.status_code in {401, 403}:
         return f"{address} refuses the key"
     if response.status_code != 200:

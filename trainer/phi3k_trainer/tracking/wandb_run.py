@@ -1,6 +1,7 @@
 """The run at Weights & Biases, which never stops or holds up the training."""
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -12,7 +13,7 @@ from phi3k_trainer.evaluation.predictions import Prediction
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.tracking.thumbnails import thumbnail
 from phi3k_trainer.tracking.tracker import Tracker
-from phi3k_trainer.tracking.wandb_mode import Choice, Server, choose_mode, server_address
+from phi3k_trainer.tracking.wandb_mode import KEY_VARIABLE, Choice, Server, choose_mode, server_address
 
 INIT_SECONDS = 15.0
 FINISH_SECONDS = 30.0
@@ -70,6 +71,9 @@ def _init(
     import wandb
 
     section = recipe.tracking.wandb
+    # W&B reads the variable itself, and takes white space around the key for a part of it.
+    if key := os.environ.get(KEY_VARIABLE):
+        os.environ[KEY_VARIABLE] = key.strip()
     directory.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
         project=section.project,
