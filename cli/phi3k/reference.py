@@ -86,7 +86,7 @@ def _kind(field: Schema, definitions: Mapping[str, Schema]) -> str:
 
 
 def _limits(field: Schema) -> str:
-    limits = [f"{sign} {field[key]:g}" for key, sign in LIMITS.items() if key in field]
+    limits = [f"{sign} {field[key]:.10g}" for key, sign in LIMITS.items() if key in field]
     return f" {', '.join(limits)}" if limits else ""
 
 

@@ -3,10 +3,11 @@
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_container
 from phi3k_jobs.pytorchjob import job_labels
-from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
+from phi3k_jobs.shape import num_nodes, processes_per_replica
 from phi3k_jobs.support import RENDEZVOUS_PORT, config_map_name
 from phi3k_trainer.errors import PERMANENT_EXIT_CODES
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.durations import seconds
 
 CONTAINER = "trainer"
 INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
@@ -21,8 +22,9 @@ def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
         "completionMode": "Indexed",
         "completions": nodes,
         "parallelism": nodes,
-        "ttlSecondsAfterFinished": seconds(recipe.cluster.keep_finished),
     }
+    if recipe.cluster.keep_finished:
+        spec["ttlSecondsAfterFinished"] = seconds(recipe.cluster.keep_finished)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

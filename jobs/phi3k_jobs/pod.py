@@ -5,10 +5,11 @@ from collections.abc import Iterable
 
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RUNS_VOLUME, WANDB_ANNOTATION, labels
-from phi3k_jobs.shape import gpus_per_replica, seconds
+from phi3k_jobs.shape import gpus_per_replica
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
+from phi3k_trainer.recipe.durations import seconds
 
 CACHE, RUNS, RECIPES, SCRATCH = "/cache", "/runs", "/etc/phi3k", "/tmp"
 HEALTH_FILE = f"{SCRATCH}/phi3k-health.json"

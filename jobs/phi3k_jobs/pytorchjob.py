@@ -3,9 +3,10 @@
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL, labels
 from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_container
-from phi3k_jobs.shape import num_nodes, processes_per_replica, seconds
+from phi3k_jobs.shape import num_nodes, processes_per_replica
 from phi3k_jobs.support import config_map_name
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.durations import seconds
 
 
 def pytorchjob(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
@@ -49,9 +50,10 @@ def run_policy(recipe: Recipe, nodes: int) -> Manifest:
     """Return what becomes of the job: a failed one gives its GPUs back, a finished one goes after a while."""
     policy: Manifest = {
         "cleanPodPolicy": "Running",
-        "ttlSecondsAfterFinished": seconds(recipe.cluster.keep_finished),
         "backoffLimit": recipe.cluster.retries,
     }
+    if recipe.cluster.keep_finished:
+        policy["ttlSecondsAfterFinished"] = seconds(recipe.cluster.keep_finished)
     if recipe.cluster.deadline:
         policy["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)
     if nodes > 1:

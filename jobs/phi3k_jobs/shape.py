@@ -1,14 +1,7 @@
-"""The shape of a run on a cluster: replicas, processes, seconds. Pure functions of the recipe's cluster section."""
+"""The shape of a run on a cluster: replicas and processes. Pure functions of the recipe's cluster section."""
 
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe.cluster import ClusterSection
-
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(duration: str) -> int:
-    """Return the seconds of a duration such as `12h` (the recipe has checked its form)."""
-    return int(duration[:-1]) * SECONDS[duration[-1]]
 
 
 def num_nodes(cluster: ClusterSection) -> int:

@@ -98,6 +98,13 @@ def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None
     assert_equal_objects(helm, recipe)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kept", ["null", "24855d"])
+def test_a_finished_job_is_kept_for_ever_or_as_long_as_kubernetes_counts(helm: Helm, kind: Kind, kept: str) -> None:
+    overrides = [f"cluster.kind={kind}", f"cluster.keep_finished={kept}"]
+    assert_equal_objects(helm, load_recipe(ready_recipe("demo"), overrides))
+
+
 def test_helm_sends_a_trainjobs_runtime_before_the_trainjob(helm: Helm) -> None:
     kinds = [entry["kind"] for entry in helm.template("demo", "--set=kind=trainjob")]
     assert kinds.index("TrainingRuntime") < kinds.index("TrainJob")

@@ -122,7 +122,11 @@ the one in force. Kubernetes expands $(NAME) in arguments: $$ keeps it text.
 {{ $nodes }}
 {{- end -}}
 
-{{/* The seconds of a duration such as 12h. */}}
+{{/* The seconds of a duration such as 12h; Kubernetes counts them in an int32. */}}
 {{- define "phi3k.seconds" -}}
-{{- mul (regexFind "^[0-9]+" .) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]$" .)) -}}
+{{- $seconds := mul (regexFind "^[0-9]+" .) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]$" .)) -}}
+{{- if or (gt (len .) 11) (gt $seconds 2147483647) -}}
+  {{- fail (printf "a duration should be at most 24855d (68 years), the longest that Kubernetes counts, not %s" .) -}}
+{{- end -}}
+{{- $seconds -}}
 {{- end -}}

@@ -32,6 +32,9 @@ Helm checks values by values.schema.json, but not what stands in the recipe's te
   {{- if and (hasKey $schema "minimum") (lt (float64 $value) (float64 $schema.minimum)) -}}
     {{- fail (printf "%s is %s: it should be at least %s" $at (toJson $value) (toJson $schema.minimum)) -}}
   {{- end -}}
+  {{- if and (hasKey $schema "maximum") (gt (float64 $value) (float64 $schema.maximum)) -}}
+    {{- fail (printf "%s is %s: it should be at most %s" $at (toJson $value) (toJson $schema.maximum)) -}}
+  {{- end -}}
 {{- else if eq $type "array" -}}
   {{- if lt (float64 (len $value)) (float64 ($schema.minItems | default 0)) -}}
     {{- fail (printf "%s is empty" $at) -}}

@@ -258,3 +258,10 @@ def test_the_longest_name_fits_into_every_label_and_object(kind: str) -> None:
     names = [entry["metadata"]["name"] for entry in rendered]
     labels = [value for entry in rendered for value in entry["metadata"]["labels"].values()]
     assert max(map(len, names + labels)) <= 63
+
+
+def test_a_finished_job_is_kept_until_it_is_cancelled_where_no_time_is_set() -> None:
+    kept = recipe("cluster.keep_finished=null")
+    assert "ttlSecondsAfterFinished" not in objects(kept, kind="job")[-1]["spec"]
+    assert "ttlSecondsAfterFinished" not in objects(kept, kind="pytorchjob")[-1]["spec"]["runPolicy"]
+    assert objects(recipe("cluster.keep_finished=1h"), kind="job")[-1]["spec"]["ttlSecondsAfterFinished"] == 3600

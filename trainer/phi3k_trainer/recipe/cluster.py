@@ -5,6 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.recipe.durations import LONGEST_SECONDS, Duration
+
+# Retries times nodes are one number of Kubernetes', an int32.
+MOST_GPUS = 100_000
 
 
 class ClaimSection(Section):
@@ -49,7 +53,7 @@ class TolerationSection(Section):
     """Taint value, for Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Taint effect; null: all of them."""
-    toleration_seconds: int | None = None
+    toleration_seconds: int | None = Field(default=None, ge=0, le=LONGEST_SECONDS)
     """How long a NoExecute taint is borne; null: for ever."""
 
 
@@ -79,11 +83,11 @@ class ClusterSection(Section):
     """When the image is pulled."""
     image_pull_secrets: tuple[str, ...] = Field(default=(), strict=False)
     """Secrets with registry credentials."""
-    gpus: int = Field(default=8, ge=0)
+    gpus: int = Field(default=8, ge=0, le=MOST_GPUS)
     """GPUs in all; 0 trains on the CPU."""
-    gpus_per_node: int = Field(default=8, ge=1)
+    gpus_per_node: int = Field(default=8, ge=1, le=MOST_GPUS)
     """GPUs of one node; gpus must fit or be a multiple of it."""
-    nodes: int | None = Field(default=None, ge=1)
+    nodes: int | None = Field(default=None, ge=1, le=MOST_GPUS)
     """Replicas; null: as many as the GPUs need."""
     gpu_resource: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
     """Extended resource that stands for one GPU; only names with a domain can be one."""
@@ -109,13 +113,13 @@ class ClusterSection(Section):
     """Secret with key `WANDB_API_KEY`; it may be missing."""
     hf_secret: str | None = None
     """Secret with key `HF_TOKEN`."""
-    deadline: str | None = Field(default=None, pattern=r"^[1-9][0-9]*[smhd]$")
+    deadline: Duration | None = None
     """Longest run, such as 12h."""
-    retries: int = Field(default=3, ge=0)
+    retries: int = Field(default=3, ge=0, le=10_000)
     """Times a replica that failed in a way worth another try is started again."""
-    keep_finished: str = Field(default="7d", pattern=r"^[1-9][0-9]*[smhd]$")
-    """How long the finished job stays listed; a TrainJob stays until it is cancelled, its operator removes none."""
-    grace: str = Field(default="5m", pattern=r"^[1-9][0-9]*[smhd]$")
+    keep_finished: Duration | None = "7d"
+    """How long the finished job stays listed; null: until it is cancelled. A TrainJob's operator removes none."""
+    grace: Duration = "5m"
     """Time between SIGTERM and SIGKILL: one step plus one save must fit."""
     network_policy: bool = True
     """Whether egress is limited to DNS, the peers, W&B and the hub."""

@@ -20,6 +20,7 @@ from types import FrameType
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.training.attempts import begin_log, reason_to_give_up
+from phi3k_trainer.training.finished import earlier_end
 from phi3k_trainer.training.health import HEALTH_VARIABLE, Health
 from phi3k_trainer.training.metrics_endpoint import METRICS_PORT_VARIABLE, serve_metrics
 from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, combine, read_outcomes
@@ -134,11 +135,16 @@ def linger(seconds: float) -> None:
 
 
 def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
-    """Train once, unless the attempts before say that this leads nowhere; keep what was said in the run's directory."""
+    """Train once, unless all is done or the attempts before led nowhere; keep what was said in the run's directory."""
     log, before = begin_log(recipe.run_path, socket.gethostname())
     if port := os.environ.get(METRICS_PORT_VARIABLE):
         serve_metrics(int(port), Path(os.environ[HEALTH_VARIABLE]), restarts=before[-1].number if before else 0)
-    outcome = reason_to_give_up(recipe, before) or missing_gpus(recipe.cluster.gpus, log) or run(command, log)
+    outcome = (
+        earlier_end(recipe)
+        or reason_to_give_up(recipe, before)
+        or missing_gpus(recipe.cluster.gpus, log)
+        or run(command, log)
+    )
     log.write(outcome.to_json().encode())
     log.close()
     return outcome

@@ -23,6 +23,7 @@ from phi3k_trainer.training.building import build_tuned_model, torch_dtype
 from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
 from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
 from phi3k_trainer.training.directory import RunDirectory, run_directory
+from phi3k_trainer.training.finished import record_end
 from phi3k_trainer.training.gpus import check_product
 from phi3k_trainer.training.groups import parameter_groups
 from phi3k_trainer.training.health import Health
@@ -99,6 +100,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         report = directory.path / "report.html"
         if processes.is_first:
             write_report(directory.path)
+            record_end(directory.path, recipe, state.step, loop.keeper.path_of(state.step))
             screen.print(f"report: {report}", soft_wrap=True)
         return RunResult(directory, state.step, loop.keeper.path_of(state.step), evaluation, report)
 
