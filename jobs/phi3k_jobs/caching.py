@@ -18,18 +18,20 @@ from phi3k_jobs.pod import (
     SCRATCH,
     container_security_context,
     environment,
+    placement,
     pod_security_context,
-    toleration,
 )
+from phi3k_jobs.pytorchjob import job_labels
 from phi3k_jobs.submission import send
-from phi3k_jobs.support import claim, config_map
+from phi3k_jobs.support import claim, config_map, network_policy, service_account
 from phi3k_jobs.waiting import exit_code, wait_for_end
 from phi3k_trainer.errors import OutputError, Phi3kError
 from phi3k_trainer.recipe import Recipe
 
 # Decoding pictures and reading headers: no GPU, and little of the rest.
-RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "8Gi"}}
+RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "4", "memory": "8Gi"}}
 KEEP_SECONDS = 3600
+WARM = "warm"
 
 
 class CacheError(Phi3kError):
@@ -43,7 +45,7 @@ class CacheError(Phi3kError):
 
 def warm_arguments() -> list[str]:
     """Return the process's arguments that fetch and verify what the recipe needs."""
-    return ["warm", f"{RECIPES}/recipe.yaml", "--set", f"data.cache={CACHE}/phi3k"]
+    return [WARM, f"{RECIPES}/recipe.yaml", "--set", f"data.cache={CACHE}/phi3k"]
 
 
 def list_arguments() -> list[str]:
@@ -57,18 +59,57 @@ def remove_arguments(name: str) -> list[str]:
 
 
 def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
-    """Return the recipe's ConfigMap and the Job, which is a run of its own name: status and logs work with it."""
-    named = recipe.model_copy(update={"name": f"{recipe.name}-cache-{arguments[0]}"})
+    """Return the objects of one verb, the Job last: a run of its own name, so that status and logs work with it.
+
+    It is placed, queued and guarded as the recipe's run is: its account has no token, its network the run's policy.
+    """
+    named = _named(recipe, arguments)
     mapped = config_map(recipe)
     mapped["metadata"] = {"name": named.name, "labels": labels(named, "recipe")}
+    guards = [service_account(named)]
+    if named.cluster.network_policy:
+        guards.append(network_policy(named))
+    return [mapped, *guards, _job(named, arguments)]
+
+
+def _named(recipe: Recipe, arguments: list[str]) -> Recipe:
+    """Return the recipe as the verb's own run: under its name, alone, with no secret that it does not need."""
+    needless: dict[str, None] = {"wandb_secret": None, "topology": None}
+    if arguments[0] != WARM:
+        needless["hf_secret"] = None
+    cluster = recipe.cluster.model_copy(update=needless)
+    return recipe.model_copy(update={"name": f"{recipe.name}-cache-{arguments[0]}", "cluster": cluster})
+
+
+def _job(named: Recipe, arguments: list[str]) -> Manifest:
+    spec: Manifest = {
+        "completionMode": "Indexed",
+        "completions": 1,
+        "parallelism": 1,
+        "backoffLimit": named.cluster.retries,
+        "ttlSecondsAfterFinished": KEEP_SECONDS,
+        "podFailurePolicy": pod_failure_policy(CONTAINER),
+        "template": {"metadata": {"labels": labels(named, "trainer")}, "spec": _pod(named, arguments)},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": named.name, "labels": job_labels(named) | labels(named, "cache")},
+        "spec": spec,
+    }
+
+
+def _pod(named: Recipe, arguments: list[str]) -> Manifest:
+    cluster = named.cluster
+    storage = {"ephemeral-storage": cluster.resources.ephemeral_storage}
     container: Manifest = {
         "name": CONTAINER,
-        "image": recipe.cluster.image,
-        "imagePullPolicy": recipe.cluster.image_pull_policy,
+        "image": cluster.image,
+        "imagePullPolicy": cluster.image_pull_policy,
         "command": [ENTRYPOINT[0], "-m", "phi3k_trainer.cache"],
         "args": arguments,
-        "env": environment(recipe, None),
-        "resources": RESOURCES,
+        "env": environment(named, None),
+        "resources": {which: {**held, **storage} for which, held in RESOURCES.items()},
         "securityContext": container_security_context(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
@@ -77,36 +118,20 @@ def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
             {"name": "scratch", "mountPath": SCRATCH},
         ],
     }
-    pod: Manifest = {
+    return {
+        "serviceAccountName": named.name,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security_context(),
         "restartPolicy": "Never",
         "containers": [container],
-        "tolerations": [toleration(entry) for entry in recipe.cluster.tolerations],
-        "imagePullSecrets": [{"name": name} for name in recipe.cluster.image_pull_secrets],
         "volumes": [
             {"name": "recipe", "configMap": {"name": named.name}},
-            {"name": "cache", "persistentVolumeClaim": {"claimName": recipe.cluster.cache.claim}},
-            {"name": "scratch", "emptyDir": {}},
+            {"name": "cache", "persistentVolumeClaim": {"claimName": cluster.cache.claim}},
+            {"name": "scratch", "emptyDir": {"sizeLimit": cluster.resources.ephemeral_storage}},
         ],
+        **placement(named),
     }
-    spec: Manifest = {
-        "completionMode": "Indexed",
-        "completions": 1,
-        "parallelism": 1,
-        "backoffLimit": recipe.cluster.retries,
-        "ttlSecondsAfterFinished": KEEP_SECONDS,
-        "podFailurePolicy": pod_failure_policy(CONTAINER),
-        "template": {"metadata": {"labels": labels(named, "trainer")}, "spec": pod},
-    }
-    job: Manifest = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": named.name, "labels": labels(named, "cache")},
-        "spec": spec,
-    }
-    return [mapped, job]
 
 
 def run_in_cache(

@@ -88,3 +88,12 @@ def test_helm_test_runs_doctor_as_the_trainer_would_run(helm: Helm) -> None:
     for field in ("volumes", "securityContext", "serviceAccountName", "automountServiceAccountToken"):
         assert pod["spec"][field] == trainer[field]
     assert "nvidia.com/gpu" not in doctor["resources"]["limits"]
+
+
+def test_the_pod_of_helm_test_has_no_network_and_bounded_disk(helm: Helm) -> None:
+    rendered = list(yaml.safe_load_all(helm.run("template", "own", str(CHART), "--set=kind=job").stdout))
+    pod = next(entry for entry in rendered if entry["kind"] == "Pod")
+    (policy,) = (entry for entry in rendered if entry["kind"] == "NetworkPolicy" and "annotations" in entry["metadata"])
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert not policy["spec"].keys() & {"ingress", "egress"}
+    assert pod["spec"]["containers"][0]["resources"]["limits"]["ephemeral-storage"] == "20Gi"

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from phi3k_jobs.caching import cache_objects, warm_arguments
+from phi3k_jobs.caching import cache_objects, list_arguments, remove_arguments, warm_arguments
 from phi3k_trainer.cache import main
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
@@ -70,11 +71,69 @@ def test_a_model_that_is_not_there_fails_before_any_gpu_is_held(
     assert "/nowhere" in capsys.readouterr().err
 
 
-def test_the_job_asks_for_no_gpu_and_mounts_no_token() -> None:
-    recipe = load_recipe(ready_recipe("burberry-lora"))
-    config_map, job = cache_objects(recipe, warm_arguments())
-    pod = job["spec"]["template"]["spec"]
-    assert recipe.cluster.gpus > 0
-    assert not [name for name in pod["containers"][0]["resources"]["limits"] if "gpu" in name]
+PLACED = [
+    "cluster.queue=team-a",
+    "cluster.queue_priority=urgent",
+    "cluster.priority_class=high",
+    "cluster.node_selector.pool=cpu",
+    "cluster.tolerations=[{key: dedicated}]",
+    "cluster.topology=topology.kubernetes.io/rack",
+    "cluster.image_pull_secrets=[registry]",
+    "cluster.resources.ephemeral_storage=7Gi",
+    "cluster.hf_secret=hub",
+]
+VERBS = [warm_arguments(), list_arguments(), remove_arguments("model/a/b")]
+
+
+def objects_of(arguments: list[str], *overrides: str) -> dict[str, dict[str, Any]]:
+    rendered = cache_objects(load_recipe(ready_recipe("burberry-lora"), [*PLACED, *overrides]), arguments)
+    assert rendered[-1]["kind"] == "Job"
+    return {entry["kind"]: entry for entry in rendered}
+
+
+def pod_of(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return dict(objects["Job"]["spec"]["template"]["spec"])
+
+
+def test_the_job_asks_for_no_gpu_and_has_the_recipes_place_and_storage() -> None:
+    pod = pod_of(objects_of(warm_arguments()))
+    assert pod["nodeSelector"] == {"pool": "cpu"}
+    assert pod["tolerations"] == [{"key": "dedicated", "operator": "Exists"}]
+    assert pod["priorityClassName"] == "high"
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert "affinity" not in pod
+    resources = pod["containers"][0]["resources"]
+    assert set(resources["limits"]) == {"cpu", "memory", "ephemeral-storage"}
+    assert resources["requests"]["ephemeral-storage"] == resources["limits"]["ephemeral-storage"] == "7Gi"
+    assert pod["volumes"][-1] == {"name": "scratch", "emptyDir": {"sizeLimit": "7Gi"}}
+
+
+def test_the_job_waits_in_the_recipes_queue() -> None:
+    own = objects_of(warm_arguments())["Job"]["metadata"]["labels"]
+    assert own["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert own["kueue.x-k8s.io/priority-class"] == "urgent"
+    assert own["app.kubernetes.io/component"] == "cache"
+
+
+@pytest.mark.parametrize(("arguments", "secrets"), list(zip(VERBS, [["HF_TOKEN"], [], []], strict=True)))
+def test_each_verb_has_the_secrets_that_it_needs(arguments: list[str], secrets: list[str]) -> None:
+    (container,) = pod_of(objects_of(arguments))["containers"]
+    assert [entry["name"] for entry in container["env"] if "valueFrom" in entry] == secrets
+
+
+@pytest.mark.parametrize("arguments", VERBS)
+def test_the_pod_runs_as_an_account_of_its_own_without_a_token(arguments: list[str]) -> None:
+    objects = objects_of(arguments)
+    name, pod = objects["Job"]["metadata"]["name"], pod_of(objects)
+    assert objects["ServiceAccount"]["metadata"]["name"] == pod["serviceAccountName"] == name
+    assert objects["ServiceAccount"]["automountServiceAccountToken"] is False
     assert pod["automountServiceAccountToken"] is False
-    assert config_map["metadata"]["name"] == job["metadata"]["name"] == "burberry-lora-cache-warm"
+    assert objects["ConfigMap"]["metadata"]["name"] == name
+
+
+@pytest.mark.parametrize("arguments", VERBS)
+def test_the_networks_policy_picks_the_verbs_pod(arguments: list[str]) -> None:
+    objects = objects_of(arguments)
+    picked = objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    assert picked.items() <= objects["Job"]["spec"]["template"]["metadata"]["labels"].items()
+    assert "NetworkPolicy" not in objects_of(arguments, "cluster.network_policy=false")
