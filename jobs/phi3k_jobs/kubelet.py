@@ -52,6 +52,7 @@ _REFUSALS = (
         re.compile("NodeAffinity"),
         "correct cluster.node_selector: the node's labels have changed since the pod was placed",
     ),
+    (re.compile("NodeShutdown"), "another attempt is made, on a node that does not shut down"),
     (re.compile("OutOf.+"), f"the node has less than the scheduler took it to have: {_OTHER_NODES}"),
     (re.compile("SMTAlignmentError"), "ask for an even number of CPUs with cluster.resources.cpu"),
     (
@@ -62,7 +63,6 @@ _REFUSALS = (
 _ENDS = {
     "Preempting": "was ended to make room for a critical pod of the node",
     "Terminated": "was ended because its node shuts down",
-    "NodeShutdown": "was ended because its node shuts down",
     "Shutdown": "was ended because its node shuts down",
     "NodeLost": "was lost with its node",
 }

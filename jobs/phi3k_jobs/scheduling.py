@@ -102,7 +102,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
     (re.compile(r"Insufficient (?P<resource>\S+)"), _of_resource),
     (re.compile(r"had (?:untolerated )?taint \{(?P<key>[^:}]+)(?::(?P<value>[^}]*))?\}"), _of_taint),
     (
-        re.compile(r"had untolerated taint"),
+        re.compile(r"had (untolerated )?taint"),
         Remedy("add what the run may bear to cluster.tolerations: `kubectl describe nodes` shows the nodes' taints"),
     ),
     (re.compile(r"were unschedulable"), Remedy(_CORDONED)),
@@ -130,7 +130,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
         Remedy("a policy of the cluster spreads pods: wait for room, or ask who runs the cluster to change it"),
     ),
     (
-        re.compile(r"volume node affinity conflict|no available volume zone"),
+        re.compile(r"volume node affinity conflict|PersistentVolume's node affinity|no available volume zone"),
         Remedy(
             f"the volume of {_CLAIMS} is in another zone: choose nodes there with cluster.node_selector "
             "(topology.kubernetes.io/zone), or name claims whose volumes these nodes reach"
@@ -143,6 +143,10 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
     (
         re.compile(r"non-existent (pv|persistentvolume)|persistentvolumeclaim .* not found|is being deleted", re.I),
         Remedy(f"{_CLAIMS}, or its volume, is gone: cancel the run, let the claim be made again, and submit it"),
+    ),
+    (
+        re.compile(r"no available disk"),
+        Remedy("wait for the pod that uses the same disk, or name claims of the run's own"),
     ),
     (
         re.compile(r"ReadWriteOncePod"),

@@ -30,6 +30,7 @@ def refused(reason: str, message: str) -> dict[str, Any]:
         ("OutOfcpu", "Pod was rejected: Node didn't have enough resource: cpu", "another attempt"),
         ("OutOfnvidia.com/gpu", "Node didn't have enough resource: nvidia.com/gpu, requested: 8", "another attempt"),
         ("SMTAlignmentError", "SMT Alignment Error: requested 3 cpus not multiple cpus per core = 2", "even number"),
+        ("NodeShutdown", "Pod was rejected as the node is shutting down.", "does not shut down"),
         ("SomethingNew", "m", "look at the node"),
     ],
 )
@@ -65,7 +66,7 @@ def test_an_eviction_that_would_come_again_names_what_to_raise(message: str, wor
     [
         ("Preempting", "Preempted in order to admit critical pod"),
         ("Terminated", "Pod was terminated in response to imminent node shutdown."),
-        ("NodeShutdown", "Pod was terminated in response to imminent node shutdown."),
+        ("Shutdown", "Node is shutting, evicting pods"),
     ],
 )
 def test_a_pod_that_its_node_has_ended_resumes_by_itself(reason: str, message: str) -> None:

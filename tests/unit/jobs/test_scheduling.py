@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from phi3k_jobs.scheduling import Reason, advice, lack_of, reasons
 
 PREEMPTION = ". preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling."
+ONE_POD = "PersistentVolumeClaim with ReadWriteOncePod"
 REMEDIES = [
     ("Insufficient cpu", "cluster.resources.cpu"),
     ("Insufficient memory", "cluster.resources.memory"),
@@ -20,6 +21,7 @@ REMEDIES = [
     ("node(s) had untolerated taint {dedicated: }", "{key: dedicated, operator: Exists}"),
     ("node(s) had taint {pool: ml}, that the pod didn't tolerate", "{key: pool, operator: Equal, value: ml}"),
     ("node(s) had untolerated taint(s)", "cluster.tolerations"),
+    ("node(s) had taints that the pod didn't tolerate", "cluster.tolerations"),
     ("node(s) had untolerated taint {node.kubernetes.io/unreachable: }", "not well"),
     ("node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }", "not well"),
     ("node(s) had untolerated taint {ToBeDeletedByClusterAutoscaler: 1700000000}", "autoscaler removes"),
@@ -32,10 +34,13 @@ REMEDIES = [
     ("node(s) didn't satisfy existing pods anti-affinity rules", "keep others away"),
     ("node(s) didn't match pod topology spread constraints", "spreads pods"),
     ("node(s) had volume node affinity conflict", "another zone"),
+    ("node(s) didn't match PersistentVolume's node affinity", "another zone"),
     ("node(s) had no available volume zone", "another zone"),
     ("node(s) didn't find available persistent volumes to bind", "storage class"),
     ("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)", "is gone"),
     ("node(s) exceed max volume count", "volumes they can"),
+    ("node(s) had no available disk", "the same disk"),
+    (f"node(s) unavailable due to {ONE_POD} access mode already in-use by another pod", "lets in one"),
 ]
 
 
@@ -59,8 +64,15 @@ def test_a_reason_that_holds_for_every_node_stands_without_a_number(reason: str,
     assert words in advice(message)
 
 
-def test_scheduling_gates_belong_to_a_controller() -> None:
-    assert "controller" in advice("Scheduling is blocked due to non-empty scheduling gates")
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Scheduling is blocked due to non-empty scheduling gates",
+        "waiting for scheduling gates: [kueue.x-k8s.io/topology]",
+    ],
+)
+def test_scheduling_gates_belong_to_a_controller(message: str) -> None:
+    assert "controller" in advice(message)
 
 
 def test_what_the_recipe_can_change_comes_before_what_takes_waiting() -> None:
