@@ -1,16 +1,17 @@
 """How results look: JSON for programs, tables for people."""
 
-import json
 from collections.abc import Sequence
 
 import typer
+
+from phi3k_trainer.files import encode_json
 
 FILE_WIDTH = 200
 
 
 def print_json(value: object) -> None:
     """Print one JSON document."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(encode_json(value, indent=2), nl=False)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:

@@ -11,7 +11,8 @@ import torch
 from phi3k_trainer.errors import DataError, OutputError, RecipeError, TrainingError
 from phi3k_trainer.planning import plan, shape_of
 from phi3k_trainer.recipe import load_recipe
-from phi3k_trainer.training.directory import RunDirectory
+from phi3k_trainer.run_directory import RunDirectory
+from phi3k_trainer.training.directory import held
 from phi3k_trainer.training.trained import load_trained
 from tests import small_runs
 
@@ -62,7 +63,7 @@ def test_the_best_and_the_newest_checkpoints_are_kept(finished: Path) -> None:
 
 def test_a_run_waits_while_another_process_holds_its_directory(recipe: Path) -> None:
     directory = RunDirectory(recipe.parent / "runs" / "shared")
-    with directory.held():
+    with held(directory):
         processes = small_runs.start(recipe, "name=shared", "training.max_steps=1")
         time.sleep(3)
         assert not directory.recipe.exists()

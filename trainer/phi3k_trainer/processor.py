@@ -16,10 +16,10 @@ from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, PreTra
 from transformers.image_processing_utils import BaseImageProcessor
 
 from phi3k_trainer.errors import DataError
+from phi3k_trainer.files import read_json, write_json
 from phi3k_trainer.images.decode import to_rgb
 from phi3k_trainer.images.grid import CROP_SIZE, hd_shape, image_tokens
 from phi3k_trainer.images.hd import IMAGE_MEAN, IMAGE_STD, hd_transform, views
-from phi3k_trainer.json_files import read_json, write_json
 from phi3k_trainer.model.configuration import Phi3VConfig
 from phi3k_trainer.prompts.conversation import image_tag, split_at_images
 from phi3k_trainer.prompts.encoding import encode_text

@@ -52,4 +52,4 @@ def test_a_report_can_be_extended_by_what_encoding_finds(tmp_path: Path) -> None
 
 def test_a_detail_that_is_not_unicode_is_written_as_valid_json(tmp_path: Path) -> None:
     report = write_quarantine([Rejection("k", "bad_text", "half a pair: \ud83d")], 1, tmp_path / "q.jsonl")
-    assert json.loads(report.path.read_text())["detail"] == "half a pair: \ud83d"
+    assert json.loads(report.path.read_text())["detail"] == "half a pair: \\ud83d"

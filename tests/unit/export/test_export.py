@@ -157,6 +157,29 @@ def test_a_destination_that_holds_something_is_not_touched(run: Run, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_what_lies_beside_the_destination_is_neither_written_to_nor_removed(run: Run, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "model.safetensors").write_text("another model")
+    (tmp_path / "linked.unfinished").symlink_to(victim)
+    (tmp_path / "own.unfinished").mkdir()
+    (tmp_path / "own.unfinished" / "thesis.txt").write_text("chapter one")
+    for name in ("linked", "own"):
+        directory = export_run(run(*LORA), tmp_path / name).path
+        assert not directory.is_symlink()
+    assert [path.name for path in victim.iterdir()] == ["model.safetensors"]
+    assert (victim / "model.safetensors").read_text() == "another model"
+    assert (tmp_path / "own.unfinished" / "thesis.txt").read_text() == "chapter one"
+
+
+def test_a_destination_that_is_a_link_is_not_followed(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "victim")
+    with pytest.raises(OutputError, match="is taken"):
+        export_run(run(*LORA), tmp_path / "out")
+    assert not list((tmp_path / "victim").iterdir())
+
+
 def test_a_source_without_a_checkpoint_is_named_and_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(MissingInputError, match="no whole checkpoint"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ from phi3k_trainer.data.progress import ProgressCallback
 from phi3k_trainer.data.quarantine import QuarantineReport, write_quarantine
 from phi3k_trainer.data.sources import fingerprint
 from phi3k_trainer.data.splits import groups_of, split_of
-from phi3k_trainer.data.store import Store, write_atomically
+from phi3k_trainer.data.store import Store
 from phi3k_trainer.errors import DataError
+from phi3k_trainer.files import Field, damage_named, encode_json, read_document, read_json, write_atomically
 from phi3k_trainer.prompts.conversation import Turn
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.recipe.recipe import Recipe
+from phi3k_trainer.run_directory import DATASET, QUARANTINE, REMEDIES, RunDirectory
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 # Fields that don't change what preparing gives, or only whether it is accepted.
 _NOT_IN_FINGERPRINT: Mapping[str, bool | set[str]] = {
     "cache": True,
@@ -93,8 +97,8 @@ def prepare_dataset(
     store = Store(cache / "store")
     identity = _fingerprint(section, recipe.model.num_crops)
     folder = cache / "prepared" / identity
-    run_record = None if run_directory is None else run_directory / "dataset.json"
-    quarantine_path = (folder if run_directory is None else run_directory) / "quarantine.jsonl"
+    run_record = None if run_directory is None else RunDirectory(run_directory).dataset
+    quarantine_path = folder / QUARANTINE if run_directory is None else RunDirectory(run_directory).quarantine
     with locked(folder / "lock"):
         expected = _recorded_digest(run_record)
         prepared = _kept(folder, store, expected) if not retry_failures else None
@@ -103,11 +107,13 @@ def prepare_dataset(
             prepared = prepare(section, recipe.model.num_crops, store, known, progress)
             _check_same(expected, prepared, run_directory)
             prepared.write(folder / f"{prepared.digest}.jsonl")
-            write_atomically(folder / "newest", prepared.digest.encode())
+            write_atomically(folder / "newest", prepared.digest.encode(), "data.cache")
         if run_record is not None and expected is None:
-            write_atomically(run_record, json.dumps({"digest": prepared.digest, "prepared": identity}).encode())
+            record = encode_json({"digest": prepared.digest, "prepared": identity})
+            write_atomically(run_record, record, "checkpoint.directory")
         if expected is None or not quarantine_path.exists():
-            write_quarantine(prepared.rejections, prepared.considered, quarantine_path)
+            place: Field = "data.cache" if run_directory is None else "checkpoint.directory"
+            write_quarantine(prepared.rejections, prepared.considered, quarantine_path, place)
     quarantine = QuarantineReport(prepared.rejections, prepared.considered, quarantine_path)
     _check_usable(prepared, quarantine, section)
     return _split(prepared, quarantine, section, store)
@@ -136,7 +142,11 @@ def _recorded_digest(run_record: Path | None) -> str | None:
     """The digest of the data that the run began with, if it has begun."""
     if run_record is None or not run_record.exists():
         return None
-    return str(json.loads(run_record.read_bytes())["digest"])
+    with damage_named(run_record, REMEDIES[DATASET]):
+        digest = read_json(run_record, REMEDIES[DATASET]).get("digest")
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise ValueError("it has no digest of the data")
+        return digest
 
 
 def _kept(folder: Path, store: Store, expected: str | None) -> Prepared | None:
@@ -144,9 +154,8 @@ def _kept(folder: Path, store: Store, expected: str | None) -> Prepared | None:
 
     A new run doesn't take over failures that may have been bad luck; one that has begun sticks to its data.
     """
-    newest = folder / "newest"
-    digest = expected or (newest.read_text() if newest.exists() else "")
-    prepared = Prepared.read(folder / f"{digest}.jsonl")
+    digest = expected or _newest(folder)
+    prepared = Prepared.read(folder / f"{digest}.jsonl") if digest else None
     if prepared is None or not prepared.is_intact(store):
         return None
     if expected is None and any(rejection.transient for rejection in prepared.rejections):
@@ -154,9 +163,16 @@ def _kept(folder: Path, store: Store, expected: str | None) -> Prepared | None:
     return prepared
 
 
+def _newest(folder: Path) -> str | None:
+    """The digest of what was prepared last, if it is recorded; the record is a memo, so a damaged one is none."""
+    path = folder / "newest"
+    digest = read_document(path).decode(errors="replace") if path.exists() else ""
+    return digest if _DIGEST.fullmatch(digest) else None
+
+
 def _permanent_failures(folder: Path) -> dict[str, Failure]:
-    newest = folder / "newest"
-    prepared = Prepared.read(folder / f"{newest.read_text()}.jsonl") if newest.exists() else None
+    newest = _newest(folder)
+    prepared = Prepared.read(folder / f"{newest}.jsonl") if newest else None
     return {
         rejection.location: Failure(rejection.reason, rejection.detail)
         for rejection in (prepared.rejections if prepared else ())

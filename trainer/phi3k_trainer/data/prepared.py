@@ -4,18 +4,29 @@ import contextlib
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.store import Store, write_atomically
+from phi3k_trainer.data.store import Store
+from phi3k_trainer.files import (
+    convert,
+    damage_named,
+    encode_json,
+    path_from_text,
+    path_to_text,
+    read_json_lines,
+    write_atomically,
+)
 from phi3k_trainer.prompts.conversation import Turn
 
 FORMAT = "phi3k/prepared/v1"
 """Changes whenever the same recipe and files would be prepared differently."""
+
+_REMEDY = "Remove it: the data is prepared again."
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,15 @@ class PreparedImage:
         except OSError:
             return False
         return status.st_size == self.num_bytes and self.mtime_ns in (None, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first line of the file."""
+
+    format: str
+    rows: int
+    repeated: int
 
 
 @dataclass(frozen=True)
@@ -79,22 +99,32 @@ class Prepared:
 
     def write(self, path: Path) -> None:
         """Write JSON lines: a head, the rows, the rejections."""
-        head = {"format": FORMAT, "rows": len(self.rows), "repeated": self.repeated}
-        write_atomically(path, b"".join(_line(item) for item in (head, *self.rows, *self.rejections)))
+        head = _Head(FORMAT, len(self.rows), self.repeated)
+        rows = map(_with_paths_as_text, self.rows)
+        write_atomically(path, b"".join(map(encode_json, (head, *rows, *self.rejections))), "data.cache")
 
     @classmethod
     def read(cls, path: Path) -> "Prepared | None":
-        """What `write` wrote; None when there is nothing, or something from another version."""
-        try:
-            with path.open("rb") as lines:
-                head = json.loads(next(lines, b"{}"))
-                if head.get("format") != FORMAT:
-                    return None
-                items = [json.loads(line) for line in lines]
-        except FileNotFoundError:
+        """What `write` wrote to `<digest>.jsonl`; None when there is nothing, or something from another version.
+
+        Raises:
+            MissingInputError: the file holds something else.
+        """
+        if not path.exists():
             return None
-        rows, rejections = items[: head["rows"]], items[head["rows"] :]
-        return cls(tuple(map(_row, rows)), tuple(Rejection(**item) for item in rejections), head["repeated"])
+        with damage_named(path, _REMEDY):
+            lines = read_json_lines(path, _REMEDY)
+            first = next(lines, {})
+            if first.get("format") != FORMAT:
+                return None
+            head = convert(_Head, first)
+            items = list(lines)
+            rows = tuple(_with_paths(convert(PreparedRow, item)) for item in items[: head.rows])
+            rejections = tuple(convert(Rejection, item) for item in items[head.rows :])
+            prepared = cls(rows, rejections, head.repeated)
+            if prepared.digest != path.stem:
+                raise ValueError("its rows are not those that were prepared")
+            return prepared
 
     def is_intact(self, store: Store) -> bool:
         """Whether every picture is still where it was, unchanged as far as its size and time tell."""
@@ -103,13 +133,21 @@ class Prepared:
 
 
 def _line(item: Any) -> bytes:
+    """The form of a row that the digest stands for; other files are written by `encode_json`."""
     return json.dumps(item, separators=(",", ":"), default=vars).encode() + b"\n"
 
 
-def _row(item: dict[str, Any]) -> PreparedRow:
-    turns = tuple(Turn(**turn) for turn in item["turns"])
-    images = tuple(PreparedImage(**image) for image in item["images"])
-    return PreparedRow(item["key"], turns, images, item["fields"])
+def _with_paths_as_text(row: PreparedRow) -> PreparedRow:
+    return _with(row, lambda path: path_to_text(Path(path)))
+
+
+def _with_paths(row: PreparedRow) -> PreparedRow:
+    return _with(row, lambda text: str(path_from_text(text)))
+
+
+def _with(row: PreparedRow, change: Callable[[str], str]) -> PreparedRow:
+    images = (image if image.path is None else replace(image, path=change(image.path)) for image in row.images)
+    return replace(row, images=tuple(images))
 
 
 @contextlib.contextmanager

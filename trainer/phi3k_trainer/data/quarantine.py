@@ -1,13 +1,12 @@
 """Rows that can't be trained on: why, how many, and when they are too many."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from phi3k_trainer.data.store import write_atomically
 from phi3k_trainer.errors import DataError
+from phi3k_trainer.files import Field, encode_json, write_atomically
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class QuarantineReport:
         return dict(Counter(rejection.reason for rejection in self.rejections).most_common())
 
     def extended(self, rejections: Iterable[Rejection]) -> "QuarantineReport":
-        """This report with more rejections (such as samples that are too long); the file is written anew."""
-        return write_quarantine((*self.rejections, *rejections), self.considered, self.path)
+        """This report of a run with more rejections (such as samples that are too long); the file is written anew."""
+        return write_quarantine((*self.rejections, *rejections), self.considered, self.path, "checkpoint.directory")
 
     def check_budget(self, error_budget: float) -> None:
         """Raise a DataError when more than the share `error_budget` of the rows was set aside."""
@@ -58,9 +57,10 @@ class QuarantineReport:
         )
 
 
-def write_quarantine(rejections: Iterable[Rejection], considered: int, path: Path) -> QuarantineReport:
-    """Write one JSON line a rejection to `path`, replacing the file in one step."""
+def write_quarantine(
+    rejections: Iterable[Rejection], considered: int, path: Path, field: Field = "data.cache"
+) -> QuarantineReport:
+    """Write one JSON line a rejection to `path`, in the place that `field` names, replacing the file in one step."""
     report = QuarantineReport(tuple(rejections), considered, path)
-    lines = (json.dumps(asdict(rejection), ensure_ascii=False) + "\n" for rejection in report.rejections)
-    write_atomically(path, "".join(lines).encode(errors="backslashreplace"))
+    write_atomically(path, b"".join(map(encode_json, report.rejections)), field)
     return report

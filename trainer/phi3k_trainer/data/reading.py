@@ -11,6 +11,7 @@ from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import ImageSource, Record, Row, UnusableRowError, content_digest, is_missing
 from phi3k_trainer.data.store import Store
 from phi3k_trainer.errors import DataError
+from phi3k_trainer.files import printable
 from phi3k_trainer.prompts.conversation import Turn, check_image_numbers, split_at_images, with_image_tags
 from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe.data import DataSection
@@ -38,7 +39,7 @@ class RowBuilder:
     def build(self, record: Record) -> Row | Rejection:
         """The row of `record`, or why there is none."""
         digest = content_digest(record.columns)
-        key = digest[:32] if self._section.key is None else str(record.columns.get(self._section.key))
+        key = digest[:32] if self._section.key is None else printable(str(record.columns.get(self._section.key)))
         try:
             self._check_values(record)
             images = tuple(

@@ -10,10 +10,10 @@ from rich.console import Console
 from phi3k_trainer.data.dataset import StoredImage, prepare_dataset
 from phi3k_trainer.data.encoding import Encoder, measure_examples
 from phi3k_trainer.data.progress import Progress
-from phi3k_trainer.data.store import write_atomically
 from phi3k_trainer.errors import DataError, MissingInputError, UsageError
 from phi3k_trainer.evaluation.evaluate import Evaluated, evaluate
 from phi3k_trainer.evaluation.generation import Generator, Question
+from phi3k_trainer.files import write_atomically
 from phi3k_trainer.images.decode import ImageError, decode_image, image_header
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.model.loading import load_model, resolve_base
@@ -22,9 +22,9 @@ from phi3k_trainer.prompts.conversation import Turn, with_image_tags
 from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe
 from phi3k_trainer.recipe.model import TINY
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.training.building import torch_dtype
-from phi3k_trainer.training.directory import run_directory
 from phi3k_trainer.training.gpus import check_product, device_of
 from phi3k_trainer.training.optimization import Precision
 from phi3k_trainer.training.parallel import Processes
@@ -82,8 +82,8 @@ def evaluate_base(recipe: Recipe, *, console: Console | None = None) -> Evaluate
         base = resolve_base(recipe.model.base, recipe.model.revision)
         model = load_model(base, dtype=torch_dtype(recipe), attention=recipe.model.attention, device=device_of(0))
         processor = Phi3VProcessor.from_pretrained(base, num_crops=recipe.model.num_crops)
-    directory = run_directory(recipe).path / "before"
-    write_atomically(directory / "recipe.yaml", dump_recipe(recipe).encode("utf-8"))
+    directory = RunDirectory(recipe.run_path).before.path
+    write_atomically(RunDirectory(directory).recipe, dump_recipe(recipe).encode(), "checkpoint.directory")
     return _evaluate(_generator(model.eval(), processor, recipe), recipe, directory, 0, screen)
 
 

@@ -1,26 +1,29 @@
 """Evaluation of a model on held-out rows: its answers, their scores, the blind control and the baselines."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from pydantic import ConfigDict, with_config
+
 from phi3k_trainer.data.dataset import Example, StoredImage
-from phi3k_trainer.data.store import write_atomically
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.evaluation.blind import shuffled_pictures
 from phi3k_trainer.evaluation.fields import Kind, field_kinds
 from phi3k_trainer.evaluation.generation import Generator, Question
 from phi3k_trainer.evaluation.metrics import Scores, baseline_scores, score_field
 from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
+from phi3k_trainer.files import convert, damage_named, encode_json, read_json, write_atomically
 from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.run_directory import EVALUATION, REMEDIES, RunDirectory
 
 WHOLE_ANSWER = "answer"
 """The one field of data without an answer template."""
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Evaluation:
     """The content of evaluation.json."""
@@ -55,8 +58,9 @@ class Evaluation:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read evaluation.json."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        """Read evaluation.json. Raises MissingInputError when it is not there, or holds something else."""
+        with damage_named(path, REMEDIES[EVALUATION]):
+            return convert(cls, read_json(path, REMEDIES[EVALUATION]))
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ class Evaluated:
         Raises:
             StorageError: the disk does not take them.
         """
-        write_predictions(run_directory / "predictions" / f"step-{self.evaluation.step}.jsonl", self.predictions)
-        text = json.dumps(asdict(self.evaluation), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(run_directory / "evaluation.json", text.encode("utf-8"))
+        directory = RunDirectory(run_directory)
+        write_predictions(directory.predictions(self.evaluation.step), self.predictions)
+        write_atomically(directory.evaluation, encode_json(self.evaluation, indent=2), "checkpoint.directory")
 
 
 def evaluate(

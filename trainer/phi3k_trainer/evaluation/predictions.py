@@ -1,13 +1,24 @@
 """One generated answer beside what it should have been, and its form on disk (predictions/step-N.jsonl)."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from phi3k_trainer.data.store import write_atomically
+from pydantic import ConfigDict, with_config
+
+from phi3k_trainer.files import (
+    convert,
+    damage_named,
+    encode_json,
+    path_from_text,
+    path_to_text,
+    read_json_lines,
+    write_atomically,
+)
+from phi3k_trainer.run_directory import PREDICTIONS, REMEDIES
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Prediction:
     """One row of the table of predictions."""
@@ -34,14 +45,17 @@ def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
     Raises:
         StorageError: it can't be written.
     """
-    rows = (
-        {**prediction.__dict__, "images": [str(image) for image in prediction.images]} for prediction in predictions
-    )
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_atomically(path, text.encode("utf-8"))
+    rows = ({**vars(prediction), "images": list(map(path_to_text, prediction.images))} for prediction in predictions)
+    write_atomically(path, b"".join(map(encode_json, rows)), "checkpoint.directory")
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read what `write_predictions` wrote, in order."""
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [Prediction(**{**row, "images": tuple(Path(image) for image in row["images"])}) for row in rows]
+    """Read what `write_predictions` wrote, in order.
+
+    Raises:
+        MissingInputError: the file is not there, or holds something else.
+    """
+    remedy = REMEDIES[PREDICTIONS]
+    with damage_named(path, remedy):
+        rows = [convert(Prediction, row) for row in read_json_lines(path, remedy)]
+        return [replace(row, images=tuple(path_from_text(str(image)) for image in row.images)) for row in rows]

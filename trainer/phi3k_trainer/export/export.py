@@ -12,7 +12,7 @@ from phi3k_trainer.errors import OutputError, StorageError, UsageError
 from phi3k_trainer.export.adapter_config import short_adapter_config
 from phi3k_trainer.export.proof import MERGED, SAME_WEIGHTS, check_difference, difference, example, logits_of
 from phi3k_trainer.export.published_layout import complete_layout, find_remote_code
-from phi3k_trainer.json_files import read_json, write_json
+from phi3k_trainer.files import new_directory, read_json, write_json
 from phi3k_trainer.model.loading import hub_id, load_model, save_model
 from phi3k_trainer.training.adapters import merge_adapters
 from phi3k_trainer.training.building import torch_dtype
@@ -53,7 +53,7 @@ def export_run(source: str | Path, destination: str | Path) -> Export:
         StorageError: It can't be written.
         TrainingError: The written model computes something else.
     """
-    destination = Path(destination).expanduser()
+    destination = Path(destination).expanduser().absolute()
     with _put_in_place(destination) as unfinished:
         trained = load_trained(source, quantize=False)
         dtype = torch_dtype(trained.recipe)
@@ -90,7 +90,7 @@ def export_adapters(source: str | Path, destination: str | Path) -> Export:
         UsageError: The run trained no adapters, or other weights besides, which adapters can't carry.
         MissingInputError, OutputError, StorageError, TrainingError: As in `export_run`.
     """
-    destination = Path(destination).expanduser()
+    destination = Path(destination).expanduser().absolute()
     with _put_in_place(destination) as unfinished:
         trained = load_trained(source, quantize=False)
         if not (trained.checkpoint / ADAPTER_FILE).is_file():
@@ -105,7 +105,6 @@ def export_adapters(source: str | Path, destination: str | Path) -> Export:
         precision = Precision(dtype, use_autocast=trained.recipe.model.dtype == "bfloat16")
         with precision.context(device):
             learned = logits_of(trained.model, inputs)
-        unfinished.mkdir(parents=True)
         shutil.copyfile(trained.checkpoint / ADAPTER_FILE, unfinished / ADAPTER_FILE)
         adapter_config = read_json(trained.checkpoint / ADAPTER_CONFIG_FILE)
         write_json(unfinished / ADAPTER_CONFIG_FILE, short_adapter_config(adapter_config))
@@ -120,17 +119,17 @@ def export_adapters(source: str | Path, destination: str | Path) -> Export:
 
 @contextmanager
 def _put_in_place(destination: Path) -> Iterator[Path]:
-    """A directory to write to, which takes its place at `destination` when the block is through."""
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+    """A new directory to write to, which takes its place at `destination` when the block is through."""
+    if _is_taken(destination):
         raise OutputError(f"{destination} is taken: name a directory that doesn't exist or is empty")
-    unfinished = destination.with_name(destination.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        yield unfinished
-        if destination.exists():
-            destination.rmdir()
-        unfinished.rename(destination)
+        with new_directory(destination) as unfinished:
+            yield unfinished
     except OSError as problem:
         raise StorageError(f"{destination} can't be written: {problem}") from problem
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _is_taken(destination: Path) -> bool:
+    if destination.is_symlink():
+        return True
+    return destination.exists() and (not destination.is_dir() or any(destination.iterdir()))

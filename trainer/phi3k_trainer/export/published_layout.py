@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from phi3k_trainer.json_files import read_json, write_json
+from phi3k_trainer.files import read_json, write_json
 
 # Whatever of these the base has. Written anew, they would lose what other programs read: vLLM makes other token ids
 # without `additional_special_tokens`, and tokenizers before 0.20 can't read today's form of tokenizer.json.

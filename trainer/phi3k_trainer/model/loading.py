@@ -28,7 +28,7 @@ from phi3k_trainer.errors import (
     StorageError,
     UnavailableError,
 )
-from phi3k_trainer.json_files import read_json
+from phi3k_trainer.files import read_json
 from phi3k_trainer.model.configuration import Phi3VConfig
 from phi3k_trainer.model.modeling import Phi3VForCausalLM
 from phi3k_trainer.model.stored import (

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from phi3k_trainer.errors import DataError, MissingInputError
-from phi3k_trainer.json_files import read_json
+from phi3k_trainer.files import read_json
 from phi3k_trainer.model.modeling import EMBEDDING_ALIAS
 
 Shape = tuple[int, ...]

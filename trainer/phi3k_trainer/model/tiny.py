@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer
 
-from phi3k_trainer.errors import OutputError
-from phi3k_trainer.json_files import read_json, write_json
+from phi3k_trainer.errors import OutputError, StorageError
+from phi3k_trainer.files import new_directory, read_json, write_json
 from phi3k_trainer.model.configuration import Phi3VConfig
 from phi3k_trainer.model.loading import save_model
 from phi3k_trainer.model.modeling import Phi3VForCausalLM
@@ -86,12 +86,13 @@ def build_tiny(section: TinySection, texts: Iterable[str], seed: int, directory:
         return directory
     if directory.exists() and any(directory.iterdir()) and not (directory / MARKER).is_file():
         raise OutputError(f"{directory} holds something other than a tiny model: name another directory")
-    unfinished = directory.with_name(directory.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    _write(section, words, seed, unfinished)
-    write_json(unfinished / MARKER, built_from)
-    shutil.rmtree(directory, ignore_errors=True)
-    unfinished.rename(directory)
+    try:
+        with new_directory(directory) as unfinished:
+            _write(section, words, seed, unfinished)
+            write_json(unfinished / MARKER, built_from)
+            shutil.rmtree(directory, ignore_errors=True)
+    except OSError as problem:
+        raise StorageError(f"the tiny model can't be written to {directory}: {problem}") from problem
     return directory
 
 

@@ -7,7 +7,7 @@ from typing import Self
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.errors import DataError, MissingInputError
-from phi3k_trainer.json_files import read_json, write_json
+from phi3k_trainer.files import read_json, write_json
 from phi3k_trainer.prompts.conversation import Role
 
 CHAT_TEMPLATE = (

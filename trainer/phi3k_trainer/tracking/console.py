@@ -1,6 +1,5 @@
 """What a person watching a run sees: a progress bar on a terminal, lines in a pod's log, JSON for a log collector."""
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from phi3k_trainer.files import encode_json
 from phi3k_trainer.tracking.tracker import Tracker
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -155,8 +155,8 @@ class JsonLines(Tracker):
         self._print({"message": message})
 
     def _print(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps({"time": round(time.time(), 3), "run": self._name, **record}, allow_nan=False)
-        self._console.print(Text(line), soft_wrap=True)
+        line = encode_json({"time": round(time.time(), 3), "run": self._name, **record}).decode()
+        self._console.print(Text(line), soft_wrap=True, end="")
 
 
 def evaluation_line(step: int, metrics: Mapping[str, float]) -> str:

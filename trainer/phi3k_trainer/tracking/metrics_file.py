@@ -1,15 +1,15 @@
 """metrics.jsonl: every logged number of a run, one JSON object a line."""
 
 import errno
-import json
-import math
 import os
 import time
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from phi3k_trainer.data.store import write_atomically
+from phi3k_trainer.files import convert, damage_named, encode_json, open_regular, read_json_lines, write_atomically
+from phi3k_trainer.run_directory import METRICS, REMEDIES
 from phi3k_trainer.tracking.tracker import Tracker
 
 
@@ -17,11 +17,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read whole lines in order: `step`, `time` (seconds since 1970), the metrics; a missing file counts as empty.
 
     A last line without its line feed was cut off by a kill and is left out. Numbers that are not finite are None.
+
+    Raises:
+        MissingInputError: the file holds something else.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    with damage_named(path, REMEDIES[METRICS]):
+        return [
+            _checked(line, number)
+            for number, line in enumerate(read_json_lines(path, REMEDIES[METRICS], last_may_be_torn=True), start=1)
+        ]
+
+
+def _checked(line: dict[str, Any], number: int) -> dict[str, Any]:
+    values = convert(dict[str, float | None], line)
+    if values.get("step") is None or values.get("time") is None:
+        raise ValueError(f"line {number} has no step or no time")
+    return line
 
 
 def truncate_metrics(path: Path, step: int) -> None:
@@ -29,7 +42,7 @@ def truncate_metrics(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = (line for line in read_metrics(path) if line["step"] <= step)
-    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    write_atomically(path, b"".join(map(encode_json, kept)), "checkpoint.directory")
 
 
 class MetricsFile(Tracker):
@@ -44,9 +57,7 @@ class MetricsFile(Tracker):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line; a number that is not finite becomes null (JSON has no NaN)."""
-        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        line = json.dumps({"step": step, "time": round(time.time(), 3), **finite}, allow_nan=False)
-        self._waiting += line.encode() + b"\n"
+        self._waiting += encode_json({"step": step, "time": round(time.time(), 3), **metrics})
         self._write()
 
     def _write(self) -> None:
@@ -61,7 +72,7 @@ class MetricsFile(Tracker):
             self._failed = False
 
     def _append(self) -> None:
-        with self._path.open("ab", buffering=0) as file:
+        with FileIO(open_regular(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
             end = file.tell()
             if file.write(self._waiting) < len(self._waiting):
                 file.truncate(end)  # a part of a line would spoil the one that follows it

@@ -8,13 +8,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from phi3k_trainer.data.store import write_atomically
+from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.evaluation.evaluate import Evaluation
 from phi3k_trainer.evaluation.predictions import read_predictions
+from phi3k_trainer.files import convert, damage_named, read_document, read_json, read_json_lines, write_atomically
 from phi3k_trainer.page.charts import Series, line_chart
 from phi3k_trainer.page.html import Html, Section, columns, element, facts, join, number, page, table
 from phi3k_trainer.recipe import Recipe, load_recipe
+from phi3k_trainer.run_directory import ENVIRONMENT, QUARANTINE, RECIPE, REMEDIES, RunDirectory
 from phi3k_trainer.tracking.metrics_file import read_metrics
 from phi3k_trainer.tracking.report_predictions import prediction_cards
 from phi3k_trainer.tracking.report_scores import score_cards, score_table
@@ -29,23 +31,27 @@ def write_report(run_directory: Path) -> Path:
         The path of the page.
 
     Raises:
-        MissingInputError: there is no recipe.yaml: this is not a run's directory.
+        MissingInputError: there is no recipe.yaml: this is not a run's directory; or a file in it can't be used.
         StorageError: the page can't be written.
     """
-    if not (run_directory / "recipe.yaml").is_file():
-        raise MissingInputError(f"{run_directory} is not the directory of a run: it has no recipe.yaml")
-    recipe = load_recipe(run_directory / "recipe.yaml")
-    metrics = read_metrics(run_directory / "metrics.jsonl")
+    directory = RunDirectory(run_directory)
+    if not directory.recipe.exists():
+        raise MissingInputError(f"{run_directory} is not the directory of a run: it has no {RECIPE}")
+    directory.check_kinds()
+    with damage_named(directory.recipe, REMEDIES[RECIPE]):
+        recipe_text = read_document(directory.recipe).decode()
+    recipe = load_recipe(directory.recipe)
+    metrics = read_metrics(directory.metrics)
     sections = [
-        *_evaluation_sections(run_directory, recipe),
+        *_evaluation_sections(directory, recipe),
         Section("Training", _training(metrics)),
-        *_quarantine_section(run_directory / "quarantine.jsonl"),
-        Section("Recipe", element("pre", None, (run_directory / "recipe.yaml").read_text(encoding="utf-8"))),
-        *_environment_section(run_directory / "environment.json"),
+        *_quarantine_section(directory.quarantine),
+        Section("Recipe", element("pre", None, recipe_text)),
+        *_environment_section(directory.environment),
     ]
-    path = run_directory / "report.html"
-    write_atomically(path, page(recipe.name, sections, subtitle=_subtitle(recipe, metrics)).encode("utf-8"))
-    return path
+    document = page(recipe.name, sections, subtitle=_subtitle(recipe, metrics))
+    write_atomically(directory.report, document.encode(errors="backslashreplace"), "checkpoint.directory")
+    return directory.report
 
 
 def _subtitle(recipe: Recipe, metrics: Metrics) -> str:
@@ -56,12 +62,11 @@ def _subtitle(recipe: Recipe, metrics: Metrics) -> str:
     return " · ".join(parts)
 
 
-def _evaluation_sections(run_directory: Path, recipe: Recipe) -> Iterator[Section]:
-    path = run_directory / "evaluation.json"
-    if not path.is_file():
-        yield Section("Results", Html(), f"Not evaluated yet: phi3k eval {run_directory}")
+def _evaluation_sections(directory: RunDirectory, recipe: Recipe) -> Iterator[Section]:
+    if not directory.evaluation.is_file():
+        yield Section("Results", Html(), f"Not evaluated yet: phi3k eval {directory.path}")
         return
-    evaluation = Evaluation.read(path)
+    evaluation = Evaluation.read(directory.evaluation)
     note = (
         f"{evaluation.samples:,} rows that the model never learned from, after step {evaluation.step:,}. "
         f"{100 * evaluation.parsed:.1f} % of the answers have the template's form. "
@@ -69,8 +74,8 @@ def _evaluation_sections(run_directory: Path, recipe: Recipe) -> Iterator[Sectio
         "the picture. The baseline always gives the same answer."
     )
     yield Section("Results", join([score_cards(evaluation), score_table(evaluation)]), note)
-    answers = run_directory / "predictions" / f"step-{evaluation.step}.jsonl"
-    if answers.is_file():
+    answers = directory.predictions(evaluation.step)
+    if answers.exists():
         kinds = {name: str(scores["kind"]) for name, scores in evaluation.fields.items()}
         cards = prediction_cards(read_predictions(answers), kinds, recipe.data.max_pixels)
         yield Section("Predictions", cards, "The first held-out rows. A number within 10 % counts as right.")
@@ -136,14 +141,16 @@ def _figures(metrics: Metrics) -> dict[str, object]:
 def _quarantine_section(path: Path) -> Iterator[Section]:
     if not path.is_file():
         return
-    reasons = Counter(json.loads(line)["reason"] for line in path.read_text(encoding="utf-8").splitlines())
+    with damage_named(path, REMEDIES[QUARANTINE]):
+        rejections = [convert(Rejection, line) for line in read_json_lines(path, REMEDIES[QUARANTINE])]
+    reasons = Counter(rejection.reason for rejection in rejections)
     if reasons:
         yield Section("Rows set aside", table(("reason", "rows"), reasons.most_common()), f"Listed in {path.name}.")
 
 
 def _environment_section(path: Path) -> Iterator[Section]:
     if path.is_file():
-        environment = json.loads(path.read_text(encoding="utf-8"))
+        environment = read_json(path, REMEDIES[ENVIRONMENT])
         yield Section("Environment", table(("", ""), list(_flat(environment))))
 
 

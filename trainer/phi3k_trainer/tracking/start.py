@@ -1,14 +1,14 @@
 """Starts everything that listens to a run."""
 
-import json
 import os
 import secrets
 from pathlib import Path
 
 from rich.console import Console
 
-from phi3k_trainer.data.store import write_atomically
+from phi3k_trainer.files import encode_json, write_atomically
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.console import console_tracker
 from phi3k_trainer.tracking.environment import describe_environment
 from phi3k_trainer.tracking.metrics_file import MetricsFile, truncate_metrics
@@ -36,12 +36,12 @@ def start_tracking(
         total_steps: Optimiser step that the run ends with.
         console: Where to print; None: standard output.
     """
-    run_directory.mkdir(parents=True, exist_ok=True)
-    metrics = run_directory / "metrics.jsonl"
-    truncate_metrics(metrics, step)
+    directory = RunDirectory(run_directory)
+    directory.path.mkdir(parents=True, exist_ok=True)
+    truncate_metrics(directory.metrics, step)
     environment = describe_environment()
-    write_atomically(run_directory / "environment.json", (json.dumps(environment, indent=2) + "\n").encode())
+    write_atomically(directory.environment, encode_json(environment, indent=2), "checkpoint.directory")
     screen = console_tracker(console or Console(), recipe.name, step, total_steps)
     wandb_run = start_wandb(recipe, run_directory, run_id=run_id, environment=environment, report=screen)
     # The screen goes last: what the others say when the run is over is still printed.
-    return Trackers([MetricsFile(metrics, report=screen), wandb_run, screen])
+    return Trackers([MetricsFile(directory.metrics, report=screen), wandb_run, screen])

@@ -1,6 +1,5 @@
 """The attempts of one replica, as their logs in the run's directory tell them: where each began and how it ended."""
 
-import json
 import os
 import re
 import sys
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from phi3k_trainer.errors import PERMANENT_EXIT_CODES, PREEMPTED_EXIT_CODE, TrainingError
+from phi3k_trainer.files import convert, decode_json, encode_json, reading
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.training.outcome import Outcome
 from phi3k_trainer.training.replica_log import ReplicaLog
 
@@ -41,7 +42,7 @@ class Attempt:
 
 def begin_log(run: Path, replica: str) -> tuple[ReplicaLog, list[Attempt]]:
     """Begin the log of the next attempt of `replica`, say how the one before ended, and return the earlier ones."""
-    directory = run / "logs"
+    directory = RunDirectory(run).logs
     try:
         before = read_attempts(directory, replica)
         _remove_oldest(before)
@@ -54,14 +55,14 @@ def begin_log(run: Path, replica: str) -> tuple[ReplicaLog, list[Attempt]]:
         last = before[-1]
         header["message"] += f"; the one before ended {last.ending}. Its lines are in {last.log}"
         header["previous"] = asdict(last.outcome) if last.outcome else None
-        print(json.dumps(header), flush=True)
+        print(encode_json(header).decode(), end="", flush=True)
     log = ReplicaLog(directory / f"{replica}-{number}.log", header | {"checkpoint": newest_checkpoint(run)})
     return log, before
 
 
 def newest_checkpoint(run: Path) -> str | None:
     """The name of the newest checkpoint, whether it verifies or not. Names of later steps are longer or greater."""
-    names = [path.name for path in (run / "checkpoints").glob("step-*")]
+    names = [path.name for path in RunDirectory(run).checkpoints.glob("step-*")]
     return max(names, key=lambda name: (len(name), name), default=None)
 
 
@@ -108,23 +109,34 @@ def _remove_oldest(before: Sequence[Attempt]) -> None:
     """Make room for one more."""
     for old in before[: 1 - KEPT_ATTEMPTS]:
         for path in (old.log, old.log.with_suffix(".old")):
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
 
 
 def _ends_of(path: Path) -> tuple[str | None, Outcome | None]:
-    """The checkpoint in the first line of a log, and the outcome in its last."""
-    with path.open("rb") as file:
-        first = _document(file.readline())
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES), os.SEEK_SET)
-        last = _document((file.read().splitlines() or [b""])[-1])
-    outcome = Outcome(**last) if {"exit_code", "message"} <= last.keys() else None
-    return first.get("checkpoint"), outcome
+    """The checkpoint in the first line of a log, and the outcome in its last; None where it does not say so."""
+    try:
+        with reading(path) as file:
+            first = _document(file.readline(_TAIL_BYTES))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            last = _document(file.read(_TAIL_BYTES).rstrip(b"\n").rpartition(b"\n")[2])
+    except OSError as error:
+        print(f"{path} can't be read: {error.strerror or error}", file=sys.stderr, flush=True)
+        return None, None
+    checkpoint = first.get("checkpoint")
+    return checkpoint if isinstance(checkpoint, str) else None, _outcome(last)
+
+
+def _outcome(document: dict[str, Any]) -> Outcome | None:
+    try:
+        return convert(Outcome, document)
+    except ValueError:  # the last line is another one
+        return None
 
 
 def _document(line: bytes) -> dict[str, Any]:
     """The JSON object after a line's timestamp, empty if it is something else, or torn by a kill or a full disk."""
     try:
-        document = json.loads(line.partition(b" ")[2])
+        return convert(dict[str, Any], decode_json(line.partition(b" ")[2]))
     except ValueError:
         return {}
-    return document if isinstance(document, dict) else {}

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from phi3k_trainer.errors import MissingInputError, StorageError
+from phi3k_trainer.files import convert, decode_json, fsync_directory, read_document, reading
 from phi3k_trainer.training.tensor_file import FileDigest, TensorFile, write_bytes, write_tensors
 
 MANIFEST = "MANIFEST.json"
 _NAME = re.compile(r"step-(\d{6,})")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]+\.(json|safetensors)")
 _PARTIAL = ".partial-"
 _REPLACED = ".replaced-"
 
@@ -65,7 +67,7 @@ def write_checkpoint(
         manifest = {name: write_tensors(partial / name, file) for name, file in tensor_files.items()}
         manifest |= {name: write_bytes(partial / name, _json_bytes(value)) for name, value in documents.items()}
         write_bytes(partial / MANIFEST, _json_bytes({name: asdict(digest) for name, digest in manifest.items()}))
-        _fsync_directory(partial)
+        fsync_directory(partial)
         _put_in_place(partial, final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -75,34 +77,47 @@ def write_checkpoint(
 
 def clean_up(root: Path) -> None:
     """Remove what a killed save left behind, and bring back the checkpoint it was about to replace."""
-    for path in root.glob(f"{_REPLACED}*"):
+    for path in _own(root, _REPLACED):
         original = root / path.name.removeprefix(_REPLACED)
         if original.exists():
-            shutil.rmtree(path)
+            _remove(path)
         else:
             path.rename(original)
-    for path in root.glob(f"{_PARTIAL}*"):
+    for path in _own(root, _PARTIAL):
+        _remove(path)
+
+
+def _own(root: Path, prefix: str) -> list[Path]:
+    """What bears a name that a save gives; other names are somebody else's."""
+    return [path for path in root.glob(f"{prefix}*") if _NAME.fullmatch(path.name.removeprefix(prefix))]
+
+
+def _remove(path: Path) -> None:
+    """Remove a directory with all that is in it, or whatever else has its name; links are not followed."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def find_damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files in one sentence, or None: every file has its size and SHA-256."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_bytes())
-        expected = {name: FileDigest(**entry) for name, entry in manifest.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        expected = convert(dict[str, FileDigest], decode_json(read_document(checkpoint / MANIFEST)))
+    except (OSError, ValueError) as error:
         return f"{MANIFEST} can't be read: {error}"
     if not expected:
         return f"{MANIFEST} lists no files"
     for name, digest in expected.items():
-        path = checkpoint / name
+        if not _FILE_NAME.fullmatch(name):
+            return f"{MANIFEST} lists {name!r}, which is not the name of a file of a checkpoint"
         try:
-            num_bytes = path.stat().st_size
-            if num_bytes != digest.num_bytes:
-                return f"{name} has {num_bytes:,} bytes instead of {digest.num_bytes:,}"
-            with path.open("rb") as file:
+            with reading(checkpoint / name) as file:
+                num_bytes = os.fstat(file.fileno()).st_size
+                if num_bytes != digest.num_bytes:
+                    return f"{name} has {num_bytes:,} bytes instead of {digest.num_bytes:,}"
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest.sha256:
-                    return f"{name} has another SHA-256 than when it was written"
+                    return f"{name} does not match its SHA-256 in {MANIFEST}"
         except OSError as error:
             return f"{name} can't be read: {error.strerror or error}"
     return None
@@ -131,7 +146,7 @@ def set_aside(damaged: Sequence[Damaged]) -> None:
     """Rename damaged checkpoints to damaged-step-..., so that they neither count as kept nor are looked at again."""
     for checkpoint in damaged:
         new = checkpoint.path.with_name(f"damaged-{checkpoint.path.name}")
-        shutil.rmtree(new, ignore_errors=True)
+        _remove(new)
         checkpoint.path.rename(new)
 
 
@@ -141,7 +156,7 @@ def prune(root: Path, keep: int, best_step: int | None) -> None:
     for path in checkpoints[: max(0, len(checkpoints) - keep)]:
         if checkpoint_step(path) != best_step:
             doomed = path.rename(root / (_PARTIAL + path.name))  # a kill in between leaves no half checkpoint
-            shutil.rmtree(doomed)
+            _remove(doomed)
 
 
 def _json_bytes(value: Any) -> Iterator[bytes]:
@@ -153,17 +168,8 @@ def _put_in_place(partial: Path, final: Path) -> None:
     if final.exists():
         final.rename(replaced)
     partial.rename(final)
-    _fsync_directory(final.parent)
-    if replaced.exists():
-        shutil.rmtree(replaced)
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_directory(final.parent)
+    _remove(replaced)
 
 
 def _check_space(root: Path, needed: int) -> None:

@@ -1,6 +1,5 @@
 """What the plan says of the devices that are here: the layout to train with, and how fast they could be."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 
 from phi3k_trainer.data.dataset import Example
 from phi3k_trainer.data.encoding import MeasuredExamples
+from phi3k_trainer.files import read_json
 from phi3k_trainer.images.grid import hd_shape, image_tokens
 from phi3k_trainer.planning.flops import Sample, distinct_views, step_flops
 from phi3k_trainer.planning.gpus import gpu_from_device_name
@@ -26,7 +26,7 @@ PICTURE_CACHE_BYTES = 1_100_000_000
 
 def model_shape(base: Path) -> ModelShape:
     """The sizes of the model in the directory `base`, for the plan."""
-    return ModelShape.from_config(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    return ModelShape.from_config(read_json(base / "config.json"))
 
 
 def training_layout(recipe: Recipe, shape: ModelShape, processes: Processes) -> Layout:

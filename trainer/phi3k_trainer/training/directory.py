@@ -1,19 +1,20 @@
-"""The directory of a run: what lies where, and to which recipe it belongs."""
+"""The directory of a run: which recipe and which process it belongs to, and what a resumed run forgets in it."""
 
 import errno
 import fcntl
+import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from phi3k_trainer.data.store import write_atomically
-from phi3k_trainer.errors import OutputError, StorageError
+from phi3k_trainer.errors import OutputError, RecipeError, StorageError
 from phi3k_trainer.evaluation.evaluate import Evaluation
-from phi3k_trainer.recipe import Recipe, dump_recipe, load_recipe
+from phi3k_trainer.files import damage_named, open_regular, read_document, write_atomically
+from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe
+from phi3k_trainer.run_directory import RECIPE, REMEDIES, RunDirectory
 from phi3k_trainer.training.checkpoint import list_checkpoints
 
 # What may differ between a run and its continuation: it changes neither what is learned nor from what.
@@ -34,113 +35,102 @@ FREE_FIELDS = (
 
 # One that was told to stop, or whose node was lost, may hold the directory for a moment after its successor began.
 PATIENCE_SECONDS = 30.0
+_TABLE = re.compile(r"step-(\d+)\.jsonl")
 
 
-@dataclass(frozen=True)
-class RunDirectory:
-    """Where a run keeps its things."""
+def evaluation_of(directory: RunDirectory, step: int) -> Evaluation | None:
+    """The evaluation of the weights after `step`, if there is one already.
 
-    path: Path
+    Raises:
+        MissingInputError: evaluation.json holds something else.
+    """
+    found = Evaluation.read(directory.evaluation) if directory.evaluation.exists() else None
+    return found if found is not None and found.step == step else None
 
-    @property
-    def recipe(self) -> Path:
-        """The recipe in force."""
-        return self.path / "recipe.yaml"
 
-    @property
-    def metrics(self) -> Path:
-        """Every logged number."""
-        return self.path / "metrics.jsonl"
+def forget_results_after(directory: RunDirectory, step: int) -> None:
+    """Remove the evaluation and the tables of steps that a resumed run will do again.
 
-    @property
-    def checkpoints(self) -> Path:
-        """The checkpoints, one directory each."""
-        return self.path / "checkpoints"
+    Raises:
+        MissingInputError: evaluation.json holds something else.
+    """
+    if directory.evaluation.exists() and Evaluation.read(directory.evaluation).step > step:
+        directory.evaluation.unlink()
+    for path in directory.predictions(step).parent.glob("step-*.jsonl"):
+        if (match := _TABLE.fullmatch(path.name)) and int(match[1]) > step:
+            path.unlink()
 
-    @property
-    def evaluation(self) -> Path:
-        """The result of the last evaluation."""
-        return self.path / "evaluation.json"
 
-    @property
-    def base(self) -> Path:
-        """The model that training starts from, where it was made for this run (`tiny`)."""
-        return self.path / "base"
+@contextmanager
+def held(directory: RunDirectory, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+    """Keep other runs out of a run's directory for the length of the block; a process that dies lets go.
 
-    def predictions(self, step: int) -> Path:
-        """The table of fixed samples after `step`."""
-        return self.path / "predictions" / f"step-{step}.jsonl"
+    On a file system that has no locks nobody is kept out.
 
-    def evaluation_of(self, step: int) -> Evaluation | None:
-        """The evaluation of the weights after `step`, if there is one already."""
-        found = Evaluation.read(self.evaluation) if self.evaluation.exists() else None
-        return found if found is not None and found.step == step else None
-
-    def forget_results_after(self, step: int) -> None:
-        """Remove the evaluation and the tables of steps that a resumed run will do again."""
-        if self.evaluation.exists() and Evaluation.read(self.evaluation).step > step:
-            self.evaluation.unlink()
-        for path in (self.path / "predictions").glob("step-*.jsonl"):
-            if int(path.stem.removeprefix("step-")) > step:
-                path.unlink()
-
-    @contextmanager
-    def held(self, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
-        """Keep other runs out of this directory for the length of the block; a process that dies lets go.
-
-        On a file system that has no locks nobody is kept out.
-
-        Raises:
-            OutputError: another process still holds it after `patience_seconds`.
-            StorageError: it can't be made.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("a")
-        except OSError as error:
-            raise StorageError(
-                f"Can't write in {self.path}: {error.strerror}. Check checkpoint.directory and its permissions."
-            ) from error
-        with lock as file:
-            deadline = time.monotonic() + patience_seconds
-            while not _locked(file.fileno()):
-                if time.monotonic() > deadline:
-                    raise OutputError(
-                        f"another process is training in {self.path}. Wait for it or stop it, or choose another name."
-                    )
-                time.sleep(0.2)
-            yield
-
-    def claim(self, recipe: Recipe, *, resume: bool) -> None:
-        """Make this the directory of a run of `recipe`, and store the recipe in it.
-
-        Raises:
-            OutputError: it holds another recipe's run, or one that would be overwritten because `resume` is not set.
-            StorageError: it can't be written.
-        """
-        if self.recipe.exists():
-            different = different_fields(load_recipe(self.recipe), recipe)
-            holds_work = bool(list_checkpoints(self.checkpoints)) or self.evaluation.exists()
-            if different and (resume or holds_work):
+    Raises:
+        OutputError: another process still holds it after `patience_seconds`.
+        StorageError: it can't be made.
+    """
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+        lock = open_regular(directory.lock, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise StorageError(
+            f"Can't write in {directory.path}: {error.strerror}. Check checkpoint.directory and its permissions."
+        ) from error
+    with os.fdopen(lock, "rb"):
+        deadline = time.monotonic() + patience_seconds
+        while not _locked(lock):
+            if time.monotonic() > deadline:
                 raise OutputError(
-                    f"{self.path} belongs to another recipe; what differs: {', '.join(different)}. "
-                    "Choose another name, set checkpoint.directory to another place, or go back to "
-                    f"{self.recipe}."
+                    f"another process is training in {directory.path}. Wait for it or stop it, or choose another name."
                 )
-            if holds_work and not resume:
-                raise OutputError(
-                    f"{self.path} already holds a run of this recipe. Go on with --resume, choose another name, "
-                    "or move that directory away."
-                )
-            if different:
-                self._forget_preparation()
-        write_atomically(self.recipe, dump_recipe(recipe).encode())
+            time.sleep(0.2)
+        yield
 
-    def _forget_preparation(self) -> None:
-        """Remove what was made for another recipe that never got to its first checkpoint."""
-        shutil.rmtree(self.base, ignore_errors=True)
-        for path in (self.path / "dataset.json", self.path / "quarantine.jsonl", self.metrics):
-            path.unlink(missing_ok=True)
+
+def claim(directory: RunDirectory, recipe: Recipe, *, resume: bool) -> None:
+    """Make `directory` that of a run of `recipe`, and store the recipe in it.
+
+    Raises:
+        OutputError: it holds another recipe's run, or one that would be overwritten because `resume` is not set.
+        MissingInputError: what it holds can't be used.
+        StorageError: it can't be written.
+    """
+    directory.check_kinds()
+    holds_work = bool(list_checkpoints(directory.checkpoints)) or directory.evaluation.exists()
+    if directory.recipe.exists():
+        different = different_fields(_recipe_of(directory), recipe)
+        if different and (resume or holds_work):
+            raise OutputError(
+                f"{directory.path} belongs to another recipe; what differs: {', '.join(different)}. "
+                "Choose another name, set checkpoint.directory to another place, or go back to "
+                f"{directory.recipe}."
+            )
+        if different:
+            _forget_preparation(directory)
+    if holds_work and not resume:
+        raise OutputError(
+            f"{directory.path} already holds a run of this recipe. Go on with --resume, choose another name, "
+            "or move that directory away."
+        )
+    write_atomically(directory.recipe, dump_recipe(recipe).encode(), "checkpoint.directory")
+
+
+def _recipe_of(directory: RunDirectory) -> Recipe:
+    with damage_named(directory.recipe, REMEDIES[RECIPE]):
+        text = read_document(directory.recipe).decode()
+    try:
+        return parse_recipe(text, origin=str(directory.recipe))
+    except RecipeError as error:
+        raise RecipeError(f"{error}\n{REMEDIES[RECIPE]}") from error
+
+
+def _forget_preparation(directory: RunDirectory) -> None:
+    """Remove what was made for another recipe that never got to its first checkpoint."""
+    shutil.rmtree(directory.base, ignore_errors=True)
+    for path in (directory.dataset, directory.quarantine, directory.metrics):
+        path.unlink(missing_ok=True)
 
 
 def _locked(descriptor: int) -> bool:
@@ -153,11 +143,6 @@ def _locked(descriptor: int) -> bool:
         if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
             raise
     return True
-
-
-def run_directory(recipe: Recipe) -> RunDirectory:
-    """The directory of the run of `recipe`."""
-    return RunDirectory(recipe.run_path)
 
 
 def different_fields(one: Recipe, other: Recipe) -> list[str]:

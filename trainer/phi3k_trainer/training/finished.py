@@ -4,14 +4,13 @@ A finished job that is made again, as tools that keep a cluster like a Git repos
 anything: it ends at once instead of holding its GPUs for what is done.
 """
 
-import json
 from pathlib import Path
 
-from phi3k_trainer.data.store import write_atomically
+from phi3k_trainer.errors import MissingInputError
+from phi3k_trainer.files import encode_json, read_json, write_atomically
 from phi3k_trainer.recipe import Recipe, recipe_sha256
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.training.outcome import Outcome
-
-_RECORD = "finished.json"
 
 
 def record_end(run: Path, recipe: Recipe, step: int, checkpoint: Path) -> None:
@@ -27,16 +26,16 @@ def record_end(run: Path, recipe: Recipe, step: int, checkpoint: Path) -> None:
         StorageError: it can't be written.
     """
     record = {"recipe_sha256": recipe_sha256(recipe), "step": step, "checkpoint": str(checkpoint)}
-    write_atomically(run / _RECORD, (json.dumps(record) + "\n").encode())
+    write_atomically(RunDirectory(run).finished, encode_json(record), "checkpoint.directory")
 
 
 def earlier_end(recipe: Recipe) -> Outcome | None:
     """Return the outcome of a run that has ended with this very recipe and still has its last checkpoint, else None."""
     try:
-        record = json.loads((recipe.run_path / _RECORD).read_bytes())
+        record = read_json(RunDirectory(recipe.run_path).finished)
         step, checkpoint = int(record["step"]), str(record["checkpoint"])
         is_same = record["recipe_sha256"] == recipe_sha256(recipe)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (MissingInputError, ValueError, KeyError, TypeError):
         return None
     if not is_same or not Path(checkpoint).is_dir():
         return None

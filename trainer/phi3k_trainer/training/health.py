@@ -3,15 +3,16 @@
 On a cluster PHI3K_HEALTH_FILE names the file. The entry point begins it, the first process of each replica goes on.
 """
 
-import json
 import math
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from phi3k_trainer.files import encode_json
 
 HEALTH_VARIABLE = "PHI3K_HEALTH_FILE"
 Phase = Literal["starting", "preparing", "waiting", "building", "training", "evaluating", "saving", "finishing"]
@@ -121,7 +122,7 @@ class Health:
         self.record.time = time.time()
         temporary = self._path.with_suffix(f".{os.getpid()}")
         try:
-            temporary.write_text(json.dumps(asdict(self.record)), encoding="utf-8")
+            temporary.write_bytes(encode_json(self.record))
             temporary.replace(self._path)
         except OSError:
             # A full scratch volume is no reason to end the run: the file grows old, and that is seen.

@@ -18,8 +18,8 @@ from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.tracker import Tracker
-from phi3k_trainer.training.directory import RunDirectory
 from phi3k_trainer.training.guard import check_evaluation, count_step, reason_to_skip
 from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.loader import StepLoader

@@ -1,10 +1,11 @@
 """How a process of a run ended, in a form that survives torchrun, which turns every failure into exit code 1."""
 
-import json
 import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import ConfigDict, with_config
 
 from phi3k_trainer.errors import (
     PERMANENT_EXIT_CODES,
@@ -12,11 +13,13 @@ from phi3k_trainer.errors import (
     UNEXPLAINED_EXIT_CODE,
     UnreadableStorageError,
 )
+from phi3k_trainer.files import convert, encode_json, read_json
 
 OUTCOMES_VARIABLE = "PHI3K_OUTCOMES"
 DEADLINE_EXIT_CODE = 75
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class Outcome:
     """The end of one process: its exit code, why, and how far the run had come."""
@@ -28,7 +31,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """Return the outcome as one line of JSON: the pod's termination message."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+        return encode_json({name: value for name, value in asdict(self).items() if value is not None}).decode().rstrip()
 
 
 def write_outcome(directory: Path, rank: int, outcome: Outcome) -> None:
@@ -38,7 +41,7 @@ def write_outcome(directory: Path, rank: int, outcome: Outcome) -> None:
 
 def read_outcomes(directory: Path) -> list[Outcome]:
     """Return the outcomes that processes left, in rank order."""
-    return [Outcome(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(directory.glob("rank-*.json"))]
+    return [convert(Outcome, read_json(path)) for path in sorted(directory.glob("rank-*.json"))]
 
 
 def combine(

@@ -16,7 +16,7 @@ from phi3k_trainer.model.tiny import build_tiny
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.model import TINY
-from phi3k_trainer.training.directory import RunDirectory
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.parallel import Processes
 

@@ -4,7 +4,6 @@ A cluster may delete a failed pod together with its log: the training operator d
 """
 
 import errno
-import json
 import os
 import sys
 import threading
@@ -13,6 +12,8 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any
+
+from phi3k_trainer.files import encode_json
 
 # Of one file; when it is full it becomes the `.old` one, so an attempt keeps its last lines in at most twice that.
 MAX_BYTES = 8 * 2**20
@@ -24,7 +25,7 @@ class ReplicaLog:
     def __init__(self, path: Path, header: Mapping[str, Any], max_bytes: int = MAX_BYTES) -> None:
         """Make the file, which must not be there yet, with `header` as its first line."""
         self.path = path
-        self._header = json.dumps(header).encode()
+        self._header = encode_json(header)
         self._max_bytes = max_bytes
         self._file: FileIO | None = None
         self._bytes = 0

@@ -15,6 +15,7 @@ from phi3k_trainer.evaluation.evaluate import Evaluation, evaluate
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.planning.layout import Layout
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.console import line_tracker
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.tracking.start import run_id, start_tracking
@@ -22,7 +23,7 @@ from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.building import build_tuned_model, torch_dtype
 from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
 from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
-from phi3k_trainer.training.directory import RunDirectory, run_directory
+from phi3k_trainer.training.directory import claim, evaluation_of, forget_results_after, held
 from phi3k_trainer.training.finished import record_end
 from phi3k_trainer.training.gpus import check_product
 from phi3k_trainer.training.groups import parameter_groups
@@ -64,16 +65,16 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         Phi3kError: with the message and the exit code for the user.
     """
     stop_request = StopRequest()
-    directory = run_directory(recipe)
+    directory = RunDirectory(recipe.run_path)
     with (
         stop_request.listening(),
         joined_processes() as processes,
-        directory.held() if processes.is_first else nullcontext(),
+        held(directory) if processes.is_first else nullcontext(),
     ):
         check_product(processes.device, torch_dtype(recipe))
         screen = (console or Console()) if processes.is_first else Console(quiet=True)
         if processes.is_first:
-            directory.claim(recipe, resume=resume)
+            claim(directory, recipe, resume=resume)
             clean_up(directory.checkpoints)
         health = Health.of_this_process(os.environ)
         preparation = prepare_run(recipe, directory, processes, screen, health)
@@ -83,7 +84,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
         loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint, health)
         if processes.is_first:
-            directory.forget_results_after(state.step)
+            forget_results_after(directory, state.step)
             loop.tracker = start_tracking(
                 recipe,
                 directory.path,
@@ -97,12 +98,11 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
             health.enter("evaluating")
             evaluation = _evaluate(loop, preparation)
             health.enter("finishing")
-        report = directory.path / "report.html"
         if processes.is_first:
             write_report(directory.path)
             record_end(directory.path, recipe, state.step, loop.keeper.path_of(state.step))
-            screen.print(f"report: {report}", soft_wrap=True)
-        return RunResult(directory, state.step, loop.keeper.path_of(state.step), evaluation, report)
+            screen.print(f"report: {directory.report}", soft_wrap=True)
+        return RunResult(directory, state.step, loop.keeper.path_of(state.step), evaluation, directory.report)
 
 
 def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
@@ -111,7 +111,7 @@ def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
     if not held_out:
         return None
     recipe, step = loop.recipe, loop.state.step
-    earlier = loop.processes.from_first(loop.directory.evaluation_of(step) if loop.processes.is_first else None)
+    earlier = loop.processes.from_first(evaluation_of(loop.directory, step) if loop.processes.is_first else None)
     if earlier is not None:
         return earlier
     try:

@@ -1,6 +1,5 @@
 """When a run saves, what a checkpoint holds, and which are kept."""
 
-import json
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -11,9 +10,10 @@ import torch
 from torch import nn
 
 from phi3k_trainer.errors import StorageError
+from phi3k_trainer.files import convert, damage_named, read_json
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.tracking.tracker import Tracker
-from phi3k_trainer.training.checkpoint import checkpoint_name, prune, write_checkpoint
+from phi3k_trainer.training.checkpoint import checkpoint_name, checkpoint_step, prune, write_checkpoint
 from phi3k_trainer.training.parallel import Processes
 from phi3k_trainer.training.state import TrainingState
 from phi3k_trainer.training.weights import tensor_files
@@ -23,9 +23,21 @@ RECIPE_FILE = "recipe.json"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 
 
+ANOTHER_CHECKPOINT = "Another version of phi3k may have written this checkpoint: move it away to use an older one."
+
+
 def read_state(checkpoint: Path) -> TrainingState:
-    """How far the run had come at `checkpoint`, which has been verified."""
-    return TrainingState.from_json(json.loads((checkpoint / STATE_FILE).read_bytes()))
+    """How far the run had come at `checkpoint`, which has been verified.
+
+    Raises:
+        MissingInputError: state.json is not there, holds something else, or is of another step.
+    """
+    path = checkpoint / STATE_FILE
+    with damage_named(path, ANOTHER_CHECKPOINT):
+        state = convert(TrainingState, read_json(path, ANOTHER_CHECKPOINT))
+        if state.step != checkpoint_step(checkpoint):
+            raise ValueError(f"it is of step {state.step}")
+        return state
 
 
 class CheckpointKeeper:

@@ -1,12 +1,14 @@
 """How far a run has come, apart from weights and optimiser."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from pydantic import ConfigDict, with_config
 
 SPIKE_WINDOW = 100
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass
 class TrainingState:
     """Everything besides tensors that a resumed run goes on with; JSON on disk.
@@ -39,8 +41,3 @@ class TrainingState:
     def to_json(self) -> dict[str, Any]:
         """All fields, in JSON types."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "TrainingState":
-        """The state that `to_json` gave."""
-        return cls(**values)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ConfigDict, StrictInt, with_config
 from torch import Tensor
 
 _DTYPES = {
@@ -51,12 +52,13 @@ class TensorFile:
         return sum(layout.num_bytes for layout in self.layouts.values())
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class FileDigest:
     """What a manifest says of a file."""
 
     sha256: str
-    num_bytes: int
+    num_bytes: StrictInt
 
 
 def write_bytes(path: Path, chunks: Iterator[bytes | memoryview]) -> FileDigest:

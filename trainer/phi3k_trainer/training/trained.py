@@ -6,14 +6,15 @@ from pathlib import Path
 import torch
 
 from phi3k_trainer.errors import MissingInputError
+from phi3k_trainer.files import damage_named, read_document
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.processor import Phi3VProcessor
 from phi3k_trainer.recipe import Recipe, parse_recipe
+from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.training.building import build_tuned_model
 from phi3k_trainer.training.checkpoint import checkpoint_step, find_damage, newest_verified
-from phi3k_trainer.training.directory import RunDirectory
 from phi3k_trainer.training.preparation import find_base
-from phi3k_trainer.training.saving import RECIPE_FILE
+from phi3k_trainer.training.saving import ANOTHER_CHECKPOINT, RECIPE_FILE
 from phi3k_trainer.training.weights import load_trained_weights
 
 
@@ -50,7 +51,8 @@ def load_trained(path: str | Path, device: torch.device | None = None, *, quanti
         UnavailableError: the base model or bitsandbytes can't be had.
     """
     checkpoint = _find_checkpoint(Path(path))
-    text = (checkpoint / RECIPE_FILE).read_text(encoding="utf-8")
+    with damage_named(checkpoint / RECIPE_FILE, ANOTHER_CHECKPOINT):
+        text = read_document(checkpoint / RECIPE_FILE).decode()
     recipe = parse_recipe(text, origin=str(checkpoint / RECIPE_FILE))
     base = find_base(recipe, RunDirectory(checkpoint.parent.parent))
     model = build_tuned_model(recipe, base, device or torch.device("cpu"), quantize=quantize).model
