@@ -69,7 +69,9 @@ def log_of(recipe: Path, run: str, attempt: int) -> str:
     return (recipe.parent / "runs" / run / "logs" / f"{socket.gethostname()}-{attempt}.log").read_text()
 
 
-def test_a_killed_process_is_named_its_peers_words_are_kept_and_the_next_attempt_tells_both(recipe: Path) -> None:
+def test_a_killed_process_is_named_the_next_attempt_tells_of_it_and_one_after_the_end_is_done_at_once(
+    recipe: Path,
+) -> None:
     overrides = ("name=killed", "training.epochs=50", "training.max_steps=12", "evaluation.every_steps=null")
     run = recipe.parent / "runs" / "killed"
     with entrypoint(recipe, *overrides, num_processes=2) as process:
@@ -91,6 +93,12 @@ def test_a_killed_process_is_named_its_peers_words_are_kept_and_the_next_attempt
     begin, going_on, *_ = said.splitlines()
     assert json.loads(begin)["previous"]["exit_code"] == 137
     assert going_on.startswith("going on from")
+
+    with entrypoint(recipe, *overrides, num_processes=2) as process:
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, said
+    # Made again after it has ended, it prepares and loads nothing.
+    assert said.splitlines()[1:] == ["done before: all 12 steps are trained, and nothing is left to do"]
 
 
 def test_a_wrong_recipe_ends_at_once_with_its_own_code(recipe: Path) -> None:

@@ -139,12 +139,10 @@ def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
     log, before = begin_log(recipe.run_path, socket.gethostname())
     if port := os.environ.get(METRICS_PORT_VARIABLE):
         serve_metrics(int(port), Path(os.environ[HEALTH_VARIABLE]), restarts=before[-1].number if before else 0)
-    outcome = (
-        earlier_end(recipe)
-        or reason_to_give_up(recipe, before)
-        or missing_gpus(recipe.cluster.gpus, log)
-        or run(command, log)
-    )
+    if outcome := earlier_end(recipe):
+        print(outcome.message, flush=True)
+    else:
+        outcome = reason_to_give_up(recipe, before) or missing_gpus(recipe.cluster.gpus, log) or run(command, log)
     log.write(outcome.to_json().encode())
     log.close()
     return outcome
