@@ -1,6 +1,7 @@
 """`phi3k data`: make, fetch, check and look at data."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_
 from phi3k.printing import print_json, print_table
 
 if TYPE_CHECKING:
+    from phi3k_trainer.data.checking import DataCheck
     from phi3k_trainer.data.dataset import Dataset
     from phi3k_trainer.recipe import Recipe
 
@@ -65,7 +67,25 @@ def fetch(
     phi3k data fetch own.yaml --set data.fetch.concurrency=64 --retry-failures
     """
     dataset = _prepared(read_recipe(recipe, overrides), retry_failures=retry)
-    _report(dataset, output)
+    examples = (*dataset.train, *dataset.evaluation)
+    pictures = Counter(image.sha256 for example in examples for image in example.images)
+    numbers = {
+        "train": len(dataset.train),
+        "evaluation": len(dataset.evaluation),
+        "repeated": dataset.repeated,
+        "quarantined": len(dataset.quarantine.rejections),
+        "beyond_max_rows": dataset.beyond_max_rows,
+        "pictures": pictures.total(),
+        "different_pictures": len(pictures),
+    }
+    reasons, where = dict(dataset.quarantine.counts), str(dataset.quarantine.path)
+    if output is Output.JSON:
+        more = {"reasons": reasons, "quarantine": where, "digest": dataset.digest, "remarks": dataset.remarks}
+        print_json({**numbers, **more})
+        return
+    _print_counts(numbers, reasons, where)
+    for remark in dataset.remarks:
+        typer.echo(f"Note: {remark}")
 
 
 @app.command()
@@ -94,7 +114,17 @@ def check(
     if output is Output.JSON:
         print_json(found.as_dict())
         return
-    _report(dataset, output)
+    numbers = {
+        "train": found.train,
+        "evaluation": found.evaluation,
+        "repeated": found.repeated,
+        "quarantined": found.quarantined,
+        "beyond_max_rows": found.beyond_max_rows,
+        "pictures": found.pictures,
+        "different_pictures": found.different_pictures,
+    }
+    _print_counts(numbers, found.reasons, found.quarantine)
+    typer.echo(_sum(found))
     spreads = {
         "characters of an answer": found.answer_characters,
         "picture width": found.picture_width,
@@ -176,24 +206,21 @@ def _prepared(recipe: "Recipe", *, retry_failures: bool) -> "Dataset":
         return prepare_dataset(recipe, None, show, retry_failures=retry_failures)
 
 
-def _report(dataset: "Dataset", output: Output) -> None:
-    examples = (*dataset.train, *dataset.evaluation)
-    pictures = Counter(image.sha256 for example in examples for image in example.images)
-    numbers = {
-        "train": len(dataset.train),
-        "evaluation": len(dataset.evaluation),
-        "repeated": dataset.repeated,
-        "quarantined": len(dataset.quarantine.rejections),
-        "pictures": pictures.total(),
-        "different_pictures": len(pictures),
-    }
-    reasons = dict(dataset.quarantine.counts)
-    if output is Output.JSON:
-        where = str(dataset.quarantine.path)
-        print_json({**numbers, "reasons": reasons, "quarantine": where, "digest": dataset.digest})
-        return
+def _print_counts(numbers: Mapping[str, int], reasons: Mapping[str, int], quarantine: str) -> None:
     rows = [(name.replace("_", " "), f"{count:,}") for name, count in numbers.items()]
     rows += [(f"  {reason}", f"{count:,}") for reason, count in reasons.items()]
     print_table(("Rows", "Count"), rows)
     if reasons:
-        typer.echo(f"Each row that was set aside, with the reason: {dataset.quarantine.path}")
+        typer.echo(f"Each row that was set aside, with the reason: {quarantine}")
+
+
+def _sum(found: "DataCheck") -> str:
+    """The rows of the files as the sum of what became of them."""
+    parts = {
+        "for training": found.train,
+        "for evaluation": found.evaluation,
+        "repeated": found.repeated,
+        "set aside": found.quarantined,
+        "beyond max_rows": found.beyond_max_rows,
+    }
+    return f"{found.rows:,} rows in the files = " + " + ".join(f"{count:,} {name}" for name, count in parts.items())

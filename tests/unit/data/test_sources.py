@@ -295,7 +295,13 @@ def test_a_path_that_is_not_there_names_the_nearest(read: Callable[..., Dataset]
 
 @pytest.mark.parametrize(
     ("source", "content"),
-    [("parquet", b"PAR1 but not really"), ("llava", b"{not json"), ("llava", b"{}"), ("csv", b"title,price\n\xff,1\n")],
+    [
+        ("parquet", b"PAR1 but not really"),
+        ("llava", b"{not json"),
+        ("llava", b"[{not json"),
+        ("csv", b"title,pr\xffce\nCoat,1\n"),
+        ("csv", "title,price\nCoat,1\n".encode("utf-16-le")),
+    ],
 )
 def test_a_damaged_file_is_a_data_error_that_names_it(
     read: Callable[..., Dataset], tmp_path: Path, source: str, content: bytes

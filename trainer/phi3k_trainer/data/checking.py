@@ -38,10 +38,13 @@ class Spread:
 class DataCheck:
     """Counts, sizes and the first rows of a data set."""
 
+    rows: int
+    """Rows in the files: the sum of the next five."""
     train: int
     evaluation: int
-    quarantined: int
     repeated: int
+    quarantined: int
+    beyond_max_rows: int
     text_only: int
     pictures: int
     different_pictures: int
@@ -59,7 +62,7 @@ class DataCheck:
     tokens: Spread | None
     """Positions a row; None without a tokenizer."""
     remarks: tuple[str, ...]
-    """What looks like a mistake but need not be one."""
+    """What was not read, and what looks like a mistake but need not be one."""
     shown: tuple[str, ...]
     """The first rows for training, as the model reads them."""
 
@@ -80,16 +83,24 @@ def check_dataset(
         max_tokens: A longer row will be set aside (`data.max_tokens`).
         eval_fraction: Share of the groups that was to be held out (`data.eval_fraction`).
     """
-    examples = (*dataset.train, *dataset.evaluation)
-    measured = None if encoder is None else measure_examples(encoder, examples, max_tokens)
-    rejections = (*dataset.quarantine.rejections, *(measured.rejections if measured else ()))
+    train, evaluation = tuple(dataset.train), tuple(dataset.evaluation)
+    rejections = dataset.quarantine.rejections
+    num_tokens: list[int] | None = None
+    if encoder is not None:
+        measured = [measure_examples(encoder, side, max_tokens) for side in (train, evaluation)]
+        train, evaluation = (side.examples for side in measured)
+        rejections = (*rejections, *(rejection for side in measured for rejection in side.rejections))
+        num_tokens = [int(number) for side in measured for number in side.num_tokens]
+    examples = (*train, *evaluation)
     images = [image for example in examples for image in example.images]
     answers = Counter(_answer(example) for example in examples)
     return DataCheck(
-        train=len(dataset.train),
-        evaluation=len(dataset.evaluation),
-        quarantined=len(rejections),
+        rows=len(examples) + dataset.repeated + len(rejections) + dataset.beyond_max_rows,
+        train=len(train),
+        evaluation=len(evaluation),
         repeated=dataset.repeated,
+        quarantined=len(rejections),
+        beyond_max_rows=dataset.beyond_max_rows,
         text_only=sum(not example.images for example in examples),
         pictures=len(images),
         different_pictures=len({image.sha256 for image in images}),
@@ -101,9 +112,9 @@ def check_dataset(
         picture_width=Spread.of(image.width for image in images),
         picture_height=Spread.of(image.height for image in images),
         crops=Spread.of(_num_views(example, num_crops) for example in examples),
-        tokens=None if measured is None else Spread.of(map(int, measured.num_tokens)),
-        remarks=(*_remarks(examples, answers), *_tilt(dataset, eval_fraction)),
-        shown=tuple(render(example.turns) for example in dataset.train[:3]),
+        tokens=None if num_tokens is None else Spread.of(num_tokens),
+        remarks=(*dataset.remarks, *_remarks(examples, answers), *_tilt(dataset, eval_fraction)),
+        shown=tuple(render(example.turns) for example in train[:3]),
     )
 
 

@@ -66,6 +66,10 @@ class Dataset:
     """SHA-256 of all examples before the split: the same digest is the same data, down to the pictures."""
     repeated: int
     """Rows dropped because the very same row was there already."""
+    beyond_max_rows: int
+    """Rows left out because `max_rows` were chosen before them."""
+    remarks: tuple[str, ...]
+    """What was left out and is not a row, such as files that are not read."""
 
 
 def prepare_dataset(
@@ -208,7 +212,15 @@ def _split(prepared: Prepared, quarantine: QuarantineReport, section: DataSectio
         raise DataError(_empty_side("training", rows, section))
     if not evaluation and section.eval_fraction > 0:
         raise DataError(_empty_side("evaluation", rows, section))
-    return Dataset(train, evaluation, quarantine, prepared.digest, prepared.repeated)
+    return Dataset(
+        train,
+        evaluation,
+        quarantine,
+        prepared.digest,
+        prepared.repeated,
+        prepared.beyond_max_rows,
+        prepared.remarks,
+    )
 
 
 def _empty_side(name: str, rows: Sequence[tuple[str, Sequence[str]]], section: DataSection) -> str:

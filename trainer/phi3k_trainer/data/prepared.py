@@ -23,7 +23,7 @@ from phi3k_trainer.files import (
 )
 from phi3k_trainer.prompts.conversation import Turn
 
-FORMAT = "phi3k/prepared/v1"
+FORMAT = "phi3k/prepared/v2"
 """Changes whenever the same recipe and files would be prepared differently."""
 
 _REMEDY = "Remove it: the data is prepared again."
@@ -62,6 +62,8 @@ class _Head:
     format: str
     rows: int
     repeated: int
+    beyond_max_rows: int
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ class Prepared:
     rejections: tuple[Rejection, ...]
     repeated: int
     """Rows dropped because the very same row was there already."""
+    beyond_max_rows: int
+    """Rows not looked at any further, because `max_rows` were chosen before them."""
+    remarks: tuple[str, ...]
+    """What was left out and is not a row, such as files that are not read."""
 
     @property
     def considered(self) -> int:
@@ -99,7 +105,7 @@ class Prepared:
 
     def write(self, path: Path) -> None:
         """Write JSON lines: a head, the rows, the rejections."""
-        head = _Head(FORMAT, len(self.rows), self.repeated)
+        head = _Head(FORMAT, len(self.rows), self.repeated, self.beyond_max_rows, self.remarks)
         rows = map(_with_paths_as_text, self.rows)
         write_atomically(path, b"".join(map(encode_json, (head, *rows, *self.rejections))), "data.cache")
 
@@ -121,7 +127,7 @@ class Prepared:
             items = list(lines)
             rows = tuple(_with_paths(convert(PreparedRow, item)) for item in items[: head.rows])
             rejections = tuple(convert(Rejection, item) for item in items[head.rows :])
-            prepared = cls(rows, rejections, head.repeated)
+            prepared = cls(rows, rejections, head.repeated, head.beyond_max_rows, head.remarks)
             if prepared.digest != path.stem:
                 raise ValueError("its rows are not those that were prepared")
             return prepared

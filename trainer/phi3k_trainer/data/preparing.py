@@ -53,6 +53,8 @@ def prepare(
         rows=tuple(outcome for outcome in outcomes if isinstance(outcome, PreparedRow)),
         rejections=tuple(sorted(rejections, key=lambda rejection: (order_hash(rejection.key), rejection.detail))),
         repeated=selection.repeated,
+        beyond_max_rows=selection.beyond_max_rows,
+        remarks=selection.remarks,
     )
 
 

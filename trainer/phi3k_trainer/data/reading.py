@@ -2,18 +2,19 @@
 
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from phi3k_trainer.data.cells import image_sources
 from phi3k_trainer.data.progress import Progress, ProgressCallback
 from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import ImageSource, Record, Row, UnusableRowError, content_digest, is_missing
+from phi3k_trainer.data.row import ImageSource, Record, Remark, Row, UnusableRowError, content_digest, is_missing
 from phi3k_trainer.data.store import Store
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import printable
 from phi3k_trainer.prompts.conversation import Turn, check_image_numbers, split_at_images, with_image_tags
-from phi3k_trainer.prompts.template import Template
+from phi3k_trainer.prompts.template import MAX_CHARACTERS, Template
 from phi3k_trainer.recipe.data import DataSection
 
 _PROGRESS_EVERY = 200
@@ -37,27 +38,36 @@ class RowBuilder:
         """Columns that must be there, and hold a value in every row."""
 
     def build(self, record: Record) -> Row | Rejection:
-        """The row of `record`, or why there is none."""
-        digest = content_digest(record.columns)
-        key = digest[:32] if self._section.key is None else printable(str(record.columns.get(self._section.key)))
+        """The row of `record`, or why there is none; whatever a record holds, it stops no other."""
+        key = record.where
         try:
-            self._check_values(record)
-            images = tuple(
-                source
-                for column in record.picture_columns
-                for source in image_sources(record.columns.get(column), record.folder, column, self._section.max_bytes)
-            )
-            turns, fields = self._conversation(record, len(images))
-            _check_turns(turns, len(images))
+            content = content_digest(record.columns)
+            key = content[:32] if self._section.key is None else printable(str(record.columns.get(self._section.key)))
+            return self._row(record, key, content)
         except UnusableRowError as unusable:
             return Rejection(key, unusable.reason, f"{record.where}: {unusable}")
-        return Row(key, digest, images, turns, fields, record.where)
+        except Exception as error:  # one odd record must not end the run: it is named and set aside
+            detail = f"{record.where}: the row can't be read: {type(error).__name__}: {error}"
+            return Rejection(key, "unreadable_row", detail)
+
+    def _row(self, record: Record, key: str, content: str) -> Row:
+        self._check_values(record)
+        images = tuple(
+            source
+            for column in record.picture_columns
+            for source in image_sources(record.columns.get(column), record.folder, column, self._section.max_bytes)
+        )
+        turns, fields = self._conversation(record, len(images))
+        _check_turns(turns, len(images))
+        return Row(key, _identity(content, images), images, turns, fields, record.where)
 
     def _check_values(self, record: Record) -> None:
         for column in self.needed_columns:
             value = record.columns.get(column)
             if is_missing(value):
                 raise UnusableRowError("missing_value", f"column '{column}' has no usable value: {value!r}")
+            if isinstance(value, str) and not _is_unicode(value):
+                raise UnusableRowError("bad_text", f"column '{column}' has text that is not Unicode: {value[:100]!r}")
 
     def _conversation(self, record: Record, num_images: int) -> tuple[tuple[Turn, ...], dict[str, str]]:
         if record.turns is not None:
@@ -73,14 +83,29 @@ class RowBuilder:
             raise UnusableRowError("unusable_value", str(error)) from error
 
 
+def _identity(content: str, images: Iterable[ImageSource]) -> str:
+    """What tells rows with one key apart: equal cells mean other pictures where relative paths start elsewhere."""
+    locations = [image.location for image in images]
+    return hashlib.sha256(json.dumps([content, locations]).encode()).hexdigest()
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _check_turns(turns: tuple[Turn, ...], num_images: int) -> None:
     for turn in turns:
         if not turn.text.strip():
             raise UnusableRowError("empty_text", f"the {turn.role} says nothing")
-        try:
-            turn.text.encode()
-        except UnicodeEncodeError as error:
-            raise UnusableRowError("bad_text", f"the {turn.role}'s text is not Unicode: {turn.text[:100]!r}") from error
+        if not _is_unicode(turn.text):
+            raise UnusableRowError("bad_text", f"the {turn.role}'s text is not Unicode: {turn.text[:100]!r}")
+    length = sum(len(turn.text) for turn in turns)
+    if length > MAX_CHARACTERS:
+        raise UnusableRowError("too_long", f"the conversation has {length:,} characters")
     numbers = [number for turn in turns if turn.role != "assistant" for number in split_at_images(turn.text)[1]]
     try:
         check_image_numbers(numbers, num_images)
@@ -96,6 +121,10 @@ class Selection:
     rejections: tuple[Rejection, ...]
     repeated: int
     """Rows dropped because the very same row was there already."""
+    beyond_max_rows: int
+    """Rows not chosen, good and bad, because `max_rows` were chosen before them."""
+    remarks: tuple[str, ...]
+    """What was left out and is not a row."""
 
 
 def order_hash(key: str) -> str:
@@ -104,7 +133,7 @@ def order_hash(key: str) -> str:
 
 
 def select_rows(
-    records: Iterable[Record | Rejection],
+    records: Iterable[Record | Rejection | Remark],
     build: Callable[[Record], Row | Rejection],
     max_rows: int | None,
     store: Store,
@@ -112,40 +141,43 @@ def select_rows(
 ) -> Selection:
     """Build the rows and keep those with the smallest key hash, good and bad alike, at most `max_rows`.
 
-    Rows with the same key and content count once; rows with the same key and other content are all kept. Pictures
-    that come as bytes are put into `store` as soon as their row is chosen, so memory holds no picture.
+    Rows with the same key, content and pictures count once; rows with the same key and other content are all kept.
+    Pictures that come as bytes are put into `store` as soon as their row is chosen, so memory holds no picture. Each
+    record ends as a row, a rejection, a repetition or beyond `max_rows`: the counts add up to the records.
     """
     seen: set[bytes] = set()
-    repeated = 0
+    repeated = beyond = 0
     chosen: list[_Candidate] = []
-    for number, item in enumerate(_built(records, build), start=1):
+    remarks: list[str] = []
+    for number, record in enumerate(records, start=1):
         if progress is not None and number % _PROGRESS_EVERY == 0:
             progress(Progress("reading", number, None))
-        candidate = _Candidate.of(item)
-        if candidate.identity in seen:
-            repeated += 1
+        if isinstance(record, Remark):
+            remarks.append(record.text)
             continue
-        seen.add(candidate.identity)
+        candidate = _Candidate.of(record if isinstance(record, Rejection) else build(record))
+        if isinstance(candidate.item, Row):
+            if candidate.identity in seen:
+                repeated += 1
+                continue
+            seen.add(candidate.identity)
         if max_rows is None:
             chosen.append(candidate.stored(store))
         elif len(chosen) < max_rows:
             heapq.heappush(chosen, candidate.stored(store))
-        elif chosen[0] < candidate:
-            heapq.heapreplace(chosen, candidate.stored(store))
+        else:
+            beyond += 1
+            if chosen[0] < candidate:
+                heapq.heapreplace(chosen, candidate.stored(store))
     chosen.sort(key=lambda candidate: candidate.rank)
     items = [candidate.item for candidate in chosen]
     return Selection(
         tuple(item for item in items if isinstance(item, Row)),
         tuple(item for item in items if isinstance(item, Rejection)),
         repeated,
+        beyond,
+        tuple(remarks),
     )
-
-
-def _built(
-    records: Iterable[Record | Rejection], build: Callable[[Record], Row | Rejection]
-) -> Iterator[Row | Rejection]:
-    for record in records:
-        yield record if isinstance(record, Rejection) else build(record)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,13 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """Something that was left out and is not a row, such as files that are not read: for a person to see."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class ImageSource:
     """Where one picture comes from: exactly one of the two is given."""
 
@@ -43,7 +50,7 @@ class Row:
     key: str
     """Identity across versions of the data: the key column's value, or a hash of the row's content."""
     digest: str
-    """SHA-256 of the row's content; two rows with the same key and digest are the same row."""
+    """SHA-256 of the row's content and of where its pictures are; rows with the same key and digest are one row."""
     images: tuple[ImageSource, ...]
     turns: tuple[Turn, ...]
     fields: Mapping[str, str]

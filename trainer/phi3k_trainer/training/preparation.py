@@ -54,6 +54,9 @@ def prepare_run(
             status.update(f"{progress.stage}: {progress.done}/{progress.total or '?'}{failed}")
 
         dataset = prepare_dataset(recipe, directory.path, show)
+        if processes.is_first:
+            for remark in dataset.remarks:
+                screen.print(f"note: {remark}", soft_wrap=True, markup=False)
         base = _base_model(recipe, directory, dataset)
         status.update("counting tokens")
         config = load_config(base)

@@ -6,17 +6,20 @@
 from collections.abc import Iterator
 
 from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.sources.delimited import read_csv
 from phi3k_trainer.data.sources.files import (
     CSV_SUFFIXES,
     JSONL_SUFFIXES,
     PARQUET_SUFFIXES,
     data_path,
     names_local_path,
+    table_suffix,
 )
+from phi3k_trainer.data.sources.folders import files_below
 from phi3k_trainer.data.sources.hub import hub_commit, read_hub
 from phi3k_trainer.data.sources.imagefolder import read_imagefolder
-from phi3k_trainer.data.sources.lines import read_csv, read_jsonl
+from phi3k_trainer.data.sources.lines import read_jsonl
 from phi3k_trainer.data.sources.llava import read_llava
 from phi3k_trainer.data.sources.parquet import read_parquet
 from phi3k_trainer.recipe.data import DataSection
@@ -24,8 +27,10 @@ from phi3k_trainer.recipe.data import DataSection
 _DBQ_PICTURE = "imageurl"
 
 
-def open_source(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection]:
+def open_source(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection | Remark]:
     """The records of the recipe's data set, in no particular order; a row that can't be read is a rejection.
+
+    What is left out and is not a row, such as files that are not read, is a remark.
 
     Args:
         section: The recipe's section `data`; of the source `sample`, with the path of the catalogue's table.
@@ -62,19 +67,19 @@ def fingerprint(section: DataSection) -> list[list[str | int]]:
     if section.source in ("hf", "dbq") and not names_local_path(section):
         return [[str(section.path), hub_commit(section)]]
     path = data_path(section)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = files_below(path) if path.is_dir() else [path]
     stats = ((file, file.stat()) for file in files)
     return [[str(file), status.st_size, status.st_mtime_ns] for file, status in stats]
 
 
-def _read_dbq(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection]:
+def _read_dbq(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection | Remark]:
     """The schema of DBQ's product prices, from the hub or a local table; pictures stand in `imageurl`."""
     # The schema has no column `image`: the field's default means the schema's picture column.
     pictures = (_DBQ_PICTURE,) if section.image == "image" else section.image_columns
     if not names_local_path(section):
         return read_hub(section, needed, pictures)
     path = data_path(section)
-    suffixes = {file.suffix.lower() for file in path.rglob("*")} if path.is_dir() else {path.suffix.lower()}
+    suffixes = {table_suffix(file) for file in (files_below(path) if path.is_dir() else [path])}
     readers = {PARQUET_SUFFIXES: read_parquet, JSONL_SUFFIXES: read_jsonl, CSV_SUFFIXES: read_csv}
     for known, read in readers.items():
         if suffixes.intersection(known):

@@ -5,17 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.sources.arrow import arrow_records
 from phi3k_trainer.data.sources.files import require_columns
 from phi3k_trainer.errors import DataError, MissingInputError, UnavailableError
 from phi3k_trainer.recipe.data import DataSection
 
+_BATCH_ROWS = 64  # mapped from the disk, so what a batch weighs matters only where rows are chosen one by one
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]) -> Iterator[Record | Rejection]:
     """Rows of `data.split`; Image features are taken as the bytes they hold, class labels by their names.
+
+    Only the needed columns and the pictures are read. A class label of -1 is no value.
 
     Raises:
         DataError: a column or the split is missing.
@@ -23,12 +29,15 @@ def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str,
         UnavailableError: the hub can't be reached.
     """
     table = _load(section)
-    require_columns((*needed, *pictures), table.column_names, str(section.path))
+    used = list(dict.fromkeys((*needed, *pictures)))
+    require_columns(used, table.column_names, str(section.path))
     folder = Path(section.image_root).expanduser().absolute() if section.image_root else None
-    names = {column: feature for column, feature in table.features.items() if hasattr(feature, "int2str")}
-    for number, row in enumerate(_without_decoding(table), start=1):
-        labels = {column: names[column].int2str(row[column]) for column in names if row[column] is not None}
-        yield Record(f"{section.path}:{number}", {**row, **labels}, pictures, folder)
+    labels = {column: feature.names for column, feature in table.features.items() if hasattr(feature, "int2str")}
+    batches = table.select_columns(used).with_format("arrow").iter(_BATCH_ROWS)
+    try:
+        yield from arrow_records(batches, str(section.path), pictures, folder, labels, {})
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"The data set '{section.path}' can't be read: {error}.") from error
 
 
 def is_saved_to_disk(path: Path) -> bool:
@@ -78,16 +87,3 @@ def _split(splits: Any, section: DataSection) -> Any:
     if section.split not in splits:
         raise DataError(f"{section.path} has no split '{section.split}'; it has: {', '.join(splits)}. Set data.split.")
     return splits[section.split]
-
-
-def _without_decoding(table: Any) -> Any:
-    """The table with each picture as {"bytes", "path"}, also in lists of pictures."""
-    import datasets
-
-    features = table.features.copy()
-    for column, feature in table.features.items():
-        if isinstance(feature, datasets.Image):
-            features[column] = datasets.Image(decode=False)
-        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
-            features[column] = datasets.List(datasets.Image(decode=False))
-    return table.cast(features) if features != table.features else table

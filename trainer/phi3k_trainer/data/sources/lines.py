@@ -1,29 +1,23 @@
-"""Sources `jsonl` and `csv`: a text line (or quoted lines) a row."""
+"""Source `jsonl`: a JSON object a line, or the objects of one JSON array."""
 
-import csv
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record
-from phi3k_trainer.data.sources.files import (
-    CSV_SUFFIXES,
-    JSONL_SUFFIXES,
-    picture_folder,
-    require_columns,
-    table_files,
-)
+from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, TableFile, left_out, require_columns, table_files
+from phi3k_trainer.data.sources.text import text_lines
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
 
-_LONGEST_CSV_FIELD = 100_000_000  # characters; the csv module's own limit of 131,072 is below a long document
+_LONGEST_INTEGER = 4000  # digits; Python converts 4,300 at most. A longer one stays text: it may be in an unused column
 
 
 def read_jsonl(
     section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]
-) -> Iterator[Record | Rejection]:
+) -> Iterator[Record | Rejection | Remark]:
     """Rows of JSON-lines files; a row whose picture column is absent or null has no picture.
 
     Raises:
@@ -31,64 +25,95 @@ def read_jsonl(
         MissingInputError: there is no such file.
     """
     files = table_files(section, JSONL_SUFFIXES)
-    seen: dict[str, None] = {}
-    for file in files:
-        folder = picture_folder(section, file)
-        for where, row in json_lines(file):
-            if isinstance(row, Rejection):
-                yield row
-                continue
-            seen.update(dict.fromkeys(row))
-            yield Record(where, row, tuple(name for name in pictures if row.get(name) is not None), folder)
-    if seen:
-        require_columns((*needed, *pictures), seen, str(section.path))
+    yield from jsonl_files(files, needed, pictures, str(section.path))
+    yield from left_out(section, files)
 
 
-def json_lines(file: Path) -> Iterator[tuple[str, dict[str, Any] | Rejection]]:
-    """Place and content of each line that is not blank; a line that is no JSON object is a rejection."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{file.name}:{number}"
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                yield where, Rejection(where, "unreadable_row", f"not JSON: {error}")
-                continue
-            if isinstance(row, dict):
-                yield where, row
-            else:
-                yield where, Rejection(where, "unreadable_row", "not a JSON object")
-
-
-def read_csv(section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]) -> Iterator[Record | Rejection]:
-    """Rows of CSV files with a header line (tabs in .tsv); every value is the text that stands there.
+def jsonl_files(
+    files: Iterable[TableFile], needed: tuple[str, ...], pictures: tuple[str, ...], origin: str
+) -> Iterator[Record | Rejection]:
+    """Rows of several files, called `origin` in messages.
 
     Raises:
-        DataError: a column is missing, or the file is not UTF-8.
-        MissingInputError: there is no such file.
+        DataError: a needed column or one with pictures is in none of the rows.
     """
-    csv.field_size_limit(_LONGEST_CSV_FIELD)
-    for file in table_files(section, CSV_SUFFIXES):
-        yield from _read_csv_file(file, picture_folder(section, file), needed, pictures)
+    seen: dict[str, None] = {}
+    for file in files:
+        for record in _jsonl_file(file, pictures):
+            if isinstance(record, Record):
+                seen.update(dict.fromkeys(record.columns))
+            yield record
+    if seen:
+        require_columns((*needed, *pictures), seen, origin)
 
 
-def _read_csv_file(
-    file: Path, folder: Path, needed: tuple[str, ...], pictures: tuple[str, ...]
-) -> Iterator[Record | Rejection]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.reader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+def _jsonl_file(file: TableFile, pictures: tuple[str, ...]) -> Iterator[Record | Rejection]:
+    for where, row in json_rows(file):
+        if isinstance(row, Rejection):
+            yield row
+            continue
+        columns = {**file.partitions, **row}
+        yield Record(where, columns, tuple(name for name in pictures if columns.get(name) is not None), file.folder)
+
+
+def json_rows(file: TableFile) -> Iterator[tuple[str, dict[str, Any] | Rejection]]:
+    """Place and content of each JSON object: of the lines, or of the array in a `.json` file.
+
+    Raises:
+        DataError: the file is damaged, or is a `.json` file with neither an array nor lines of objects.
+    """
+    lines = text_lines(file.path, "\n")
+    if file.path.suffix.lower() != ".json":
+        return _rows_of_lines(file, lines)
+    first = next((line for line in lines if line.strip()), "")
+    whole = chain([first], lines)
+    if first.lstrip().startswith("["):
+        return _rows_of_array(file, "".join(whole))
+    if not first.strip().endswith("}"):
+        raise DataError(f"{file.path} is neither a JSON array of objects nor an object a line.")
+    return _rows_of_lines(file, whole)
+
+
+def _rows_of_lines(file: TableFile, lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any] | Rejection]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = file.where(number)
         try:
-            header = next(reader, [])
-            require_columns((*needed, *pictures), header, str(file))
-            for values in reader:
-                where = f"{file.name}:{reader.line_num}"
-                if not values:
-                    continue
-                if len(values) == len(header):
-                    yield Record(where, dict(zip(header, values, strict=True)), pictures, folder)
-                else:
-                    yield Rejection(where, "unreadable_row", f"{len(values)} values for {len(header)} columns")
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{file} can't be read as CSV near line {reader.line_num + 1}: {error}.") from error
+            row = _parsed(line)
+        except (ValueError, RecursionError) as error:
+            yield where, Rejection(where, "unreadable_row", f"not JSON that can be read: {error}")
+            continue
+        yield where, _object(where, row)
+
+
+def _rows_of_array(file: TableFile, text: str) -> Iterator[tuple[str, dict[str, Any] | Rejection]]:
+    try:
+        rows = _parsed(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file.path} is not JSON that can be read: {error}.") from error
+    for number, row in enumerate(rows, start=1):
+        where = f"{file.place}#{number}"
+        yield where, _object(where, row)
+
+
+def _object(where: str, row: object) -> dict[str, Any] | Rejection:
+    return row if isinstance(row, dict) else Rejection(where, "unreadable_row", "not a JSON object")
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_int=_integer, object_pairs_hook=_unique)
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else digits
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; a name that stands in it twice leaves open which value is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name '{twice}' stands in one object twice")
+    return found

@@ -4,7 +4,6 @@
 as one JSON array or as JSON lines. Rows without `image` (or `images`) are text only.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record
-from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, picture_folder, require_columns, table_files
-from phi3k_trainer.data.sources.lines import json_lines
-from phi3k_trainer.errors import DataError
+from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, left_out, require_columns, table_files
+from phi3k_trainer.data.sources.lines import json_rows
 from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
 from phi3k_trainer.recipe.data import DataSection
 
@@ -29,37 +27,25 @@ _ROLES: Mapping[str, Role] = {
 _IMAGE_TAG = "<image>"
 
 
-def read_llava(section: DataSection) -> Iterator[Record | Rejection]:
+def read_llava(section: DataSection) -> Iterator[Record | Rejection | Remark]:
     """Rows with their own conversations; each `<image>` becomes the tag of the next picture, where it stands.
 
     Raises:
-        DataError: the file is not an array of objects, or no row has `conversations`.
+        DataError: a file is not an array of objects, or no row has `conversations`.
         MissingInputError: there is no such file.
     """
+    files = table_files(section, (".json", *JSONL_SUFFIXES))
     seen: dict[str, None] = {}
-    for file in table_files(section, (".json", *JSONL_SUFFIXES)):
-        folder = picture_folder(section, file)
-        rows = json_lines(file) if file.suffix.lower() in JSONL_SUFFIXES else _json_array(file)
-        for where, row in rows:
+    for file in files:
+        for where, row in json_rows(file):
             if isinstance(row, Rejection):
                 yield row
                 continue
             seen.update(dict.fromkeys(row))
-            yield _record(where, row, folder, section.system)
+            yield _record(where, row, file.folder, section.system)
     if seen:
         require_columns(("conversations", *((section.key,) if section.key else ())), seen, str(section.path))
-
-
-def _json_array(file: Path) -> Iterator[tuple[str, dict[str, Any] | Rejection]]:
-    try:
-        rows = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{file} is not JSON: {error}.") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{file} is not a JSON array of conversations (one object a line goes into a .jsonl file).")
-    for number, row in enumerate(rows, start=1):
-        where = f"{file.name}#{number}"
-        yield where, row if isinstance(row, dict) else Rejection(where, "unreadable_row", "not a JSON object")
+    yield from left_out(section, files)
 
 
 def _record(where: str, row: dict[str, Any], folder: Path, system: str | None) -> Record | Rejection:
@@ -67,7 +53,7 @@ def _record(where: str, row: dict[str, Any], folder: Path, system: str | None) -
     try:
         turns = _turns(row.get("conversations"))
     except ValueError as error:
-        return Rejection(where, "bad_conversation", str(error))
+        return Rejection(where, "bad_conversation", f"{where}: {error}")
     if system is not None and turns[0].role != "system":
         turns = (Turn("system", system), *turns)
     return Record(where, row, pictures, folder, turns)
