@@ -214,10 +214,10 @@ def test_a_picture_that_goes_away_while_it_is_looked_at_is_one_rejection(
 
 
 def test_an_exception_of_its_own_is_that_pictures_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken_decoder(data: bytes, *, max_pixels: int) -> None:
+    def broken_decoder(data: bytes, use: object, *, max_pixels: int) -> None:
         raise LookupError("nobody expected this")
 
-    monkeypatch.setattr("phi3k_trainer.data.pictures.decode_image", broken_decoder)
+    monkeypatch.setattr("phi3k_trainer.data.pictures.use_decoded", broken_decoder)
     found = verify(write_picture(tmp_path / "a.png", 1), tmp_path / "store")
     assert isinstance(found, Failure)
     assert found.transient

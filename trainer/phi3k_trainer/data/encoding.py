@@ -15,7 +15,7 @@ from phi3k_trainer.data.dataset import Example, StoredImage
 from phi3k_trainer.data.picture_files import read_picture_file
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.errors import DataError
-from phi3k_trainer.images.decode import decode_image
+from phi3k_trainer.images.decode import use_decoded
 from phi3k_trainer.images.hd import hd_shape, hd_transform
 from phi3k_trainer.model import Phi3VConfig
 from phi3k_trainer.prompts.conversation import Turn
@@ -113,13 +113,15 @@ class Encoder:
         if cached is not None:
             return cached
         try:
-            picture = decode_image(read_picture_file(image.path, None).data, max_pixels=self._max_pixels)
+            data = read_picture_file(image.path, None).data
+            pixels = use_decoded(
+                data, lambda picture: hd_transform(picture, self._num_crops), max_pixels=self._max_pixels
+            )
         except DataError as error:
             raise DataError(
                 f"row {key}: its picture {image.path} was good when the data was prepared, and now: {error}. "
                 "Remove that file from the cache, or restore it, and run again with --resume."
             ) from error
-        pixels = hd_transform(picture, self._num_crops)
         self._pictures.put(image.sha256, pixels)
         return pixels
 

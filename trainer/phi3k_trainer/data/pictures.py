@@ -7,7 +7,7 @@ from pathlib import Path
 from phi3k_trainer.data.picture_files import PictureFileError, read_picture_file
 from phi3k_trainer.data.store import Store
 from phi3k_trainer.errors import Phi3kError
-from phi3k_trainer.images.decode import decode_image
+from phi3k_trainer.images.decode import use_decoded
 from phi3k_trainer.images.errors import ImageError
 from phi3k_trainer.images.grid import hd_shape
 
@@ -99,6 +99,6 @@ class PictureVerifier:
         return int(fact["width"]), int(fact["height"])
 
     def _decoded(self, sha256: str, data: bytes) -> tuple[int, int]:
-        image = decode_image(data, max_pixels=self._max_pixels)
-        self._store.pictures.put(sha256, {"width": image.width, "height": image.height})
-        return image.width, image.height
+        width, height = use_decoded(data, lambda image: image.size, max_pixels=self._max_pixels)
+        self._store.pictures.put(sha256, {"width": width, "height": height})
+        return width, height

@@ -4,7 +4,7 @@ from typing import Literal
 
 from phi3k_trainer.errors import DataError
 
-Reason = Literal["unreadable", "too_large", "unsupported_format", "empty", "too_thin"]
+Reason = Literal["unreadable", "too_large", "unsupported_format", "empty", "too_thin", "too_slow"]
 
 
 class ImageError(DataError):
