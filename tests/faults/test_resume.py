@@ -77,7 +77,10 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(recipe: Path, undi
 
     small_runs.run(recipe, *settings, elsewhere, resume=True)
 
-    assert f"{newest} is damaged (optimizer.safetensors has another SHA-256" in (recipe.parent / "log.txt").read_text()
+    assert (
+        f"{newest} is damaged (optimizer.safetensors does not match its SHA-256"
+        in (recipe.parent / "log.txt").read_text()
+    )
     assert_same_run(directory, reference)
 
 

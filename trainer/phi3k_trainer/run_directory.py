@@ -9,6 +9,7 @@ from phi3k_trainer.files import damaged
 
 RECIPE = "recipe.yaml"
 DATASET = "dataset.json"
+BASE_RECORD = "base.json"
 QUARANTINE = "quarantine.jsonl"
 METRICS = "metrics.jsonl"
 ENVIRONMENT = "environment.json"
@@ -23,6 +24,8 @@ LOGS = "logs"
 REMEDIES: Mapping[str, str] = {
     RECIPE: "It holds the recipe that the run began with: restore it from a backup, or start under another name.",
     DATASET: "It holds the digest of the data that the run began with: restore it from a backup, or start under "
+    "another name.",
+    BASE_RECORD: "It holds the digests of the model that the run began with: restore it from a backup, or start under "
     "another name.",
     QUARANTINE: "Remove it: it is written again with --resume.",
     METRICS: "Remove it: the run continues without the curves that it held.",
@@ -55,6 +58,11 @@ class RunDirectory:
     def dataset(self) -> Path:
         """The digest of the data that the run began with."""
         return self.path / DATASET
+
+    @property
+    def base_record(self) -> Path:
+        """The digests of the model that the run began with."""
+        return self.path / BASE_RECORD
 
     @property
     def quarantine(self) -> Path:

@@ -157,6 +157,12 @@ def hub_id(base: str) -> str | None:
     return None if Path(base).expanduser().exists() else base
 
 
+def hub_commit(base: str, directory: Path) -> str | None:
+    """The commit of the hub that the download in `directory` is of; None where `base` is a directory here."""
+    is_download = hub_id(base) is not None and directory.parent.name == "snapshots"
+    return directory.name if is_download else None
+
+
 def resolve_base(base: str, revision: str | None) -> Path:
     """The directory of a model: `base` itself where it is one, else a download of the hub repository.
 

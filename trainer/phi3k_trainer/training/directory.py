@@ -129,7 +129,7 @@ def _recipe_of(directory: RunDirectory) -> Recipe:
 def _forget_preparation(directory: RunDirectory) -> None:
     """Remove what was made for another recipe that never got to its first checkpoint."""
     shutil.rmtree(directory.base, ignore_errors=True)
-    for path in (directory.dataset, directory.quarantine, directory.metrics):
+    for path in (directory.dataset, directory.base_record, directory.quarantine, directory.metrics):
         path.unlink(missing_ok=True)
 
 

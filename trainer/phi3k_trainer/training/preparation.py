@@ -1,5 +1,6 @@
 """What has to be there before the first step: the data, the model to start from, and the size of every sample."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from phi3k_trainer.data.dataset import Dataset, Example, prepare_dataset
 from phi3k_trainer.data.encoding import Encoder, MeasuredExamples, measure_examples
 from phi3k_trainer.data.progress import Progress
 from phi3k_trainer.errors import DataError
+from phi3k_trainer.files import encode_json, write_atomically
 from phi3k_trainer.model import Phi3VConfig
 from phi3k_trainer.model.loading import load_config, resolve_base
 from phi3k_trainer.model.tiny import build_tiny
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.model import TINY
-from phi3k_trainer.run_directory import RunDirectory
+from phi3k_trainer.run_directory import BASE_RECORD, REMEDIES, RunDirectory
+from phi3k_trainer.training.base_record import BaseRecord, check_base, read_base_record, record_base
 from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.parallel import Processes
 
@@ -28,6 +31,7 @@ class Preparation:
     dataset: Dataset
     base: Path
     """Directory of the model in the published layout."""
+    base_record: BaseRecord
     config: Phi3VConfig
     tokenizer: PreTrainedTokenizerFast
     encoder: Encoder
@@ -42,8 +46,9 @@ def prepare_run(
     """Read data and model for a run; the first process does what takes long, the others find it done.
 
     Raises:
-        DataError: the data can't be used, or processes see different data.
-        MissingInputError, UnavailableError: data or model are not there.
+        DataError: the data can't be used, processes see different data or models, or the model is not what the run
+            began with.
+        MissingInputError, UnavailableError: data or model are not there, or their records can't be read.
     """
     health.enter("preparing" if processes.is_first else "waiting")
     with processes.first_goes_first(), screen.status("reading the data") as status:
@@ -73,12 +78,30 @@ def prepare_run(
         raise DataError(f"no row is left to train on; {dataset.quarantine.path} says why each was set aside")
     if processes.from_first(dataset.digest) != dataset.digest:
         raise DataError("processes see different data: let data.cache be one directory that all of them share")
-    return Preparation(dataset, base, config, tokenizer, encoder, train, evaluation)
+    base_record = _same_base(recipe, directory, base, processes)
+    return Preparation(dataset, base, base_record, config, tokenizer, encoder, train, evaluation)
 
 
-def find_base(recipe: Recipe, directory: RunDirectory) -> Path:
-    """The directory of the model that a run started from."""
-    return directory.base if recipe.model.base == TINY else resolve_base(recipe.model.base, recipe.model.revision)
+def find_base(recipe: Recipe, directory: RunDirectory, recorded: BaseRecord | None) -> Path:
+    """The directory of the model that a run starts from: of a hub's repository, the commit that was recorded."""
+    if recipe.model.base == TINY:
+        return directory.base
+    commit = recorded.commit if recorded else None
+    return resolve_base(recipe.model.base, commit or recipe.model.revision)
+
+
+def _same_base(recipe: Recipe, directory: RunDirectory, base: Path, processes: Processes) -> BaseRecord:
+    """The record of the base, once it is known to be what the run began with, on every machine."""
+    own = record_base(recipe, base) if os.environ.get("LOCAL_RANK", "0") == "0" else None
+    first, *others = [record for record in processes.gather(own) if record is not None]
+    if any(other != first for other in others):
+        raise DataError("processes see different models: let model.base be the same files for all of them")
+    recorded = read_base_record(directory.base_record, REMEDIES[BASE_RECORD])
+    if recorded is not None:
+        check_base(recorded, first, directory.path, base)
+    elif processes.is_first:
+        write_atomically(directory.base_record, encode_json(first, indent=2), "checkpoint.directory")
+    return first
 
 
 def _base_model(recipe: Recipe, directory: RunDirectory, dataset: Dataset) -> Path:
@@ -86,4 +109,4 @@ def _base_model(recipe: Recipe, directory: RunDirectory, dataset: Dataset) -> Pa
         examples: tuple[Example, ...] = tuple(dataset.train)
         texts = (turn.text for example in examples for turn in example.turns)
         build_tiny(recipe.model.tiny, texts, recipe.training.seed, directory.base)
-    return find_base(recipe, directory)
+    return find_base(recipe, directory, read_base_record(directory.base_record, REMEDIES[BASE_RECORD]))

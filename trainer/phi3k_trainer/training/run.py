@@ -203,7 +203,12 @@ def _build_loop(
         plan=plan,
         state=state,
         keeper=CheckpointKeeper(
-            directory.checkpoints, recipe, processes, tuned.adapter_config, state.step if checkpoint else None
+            directory.checkpoints,
+            recipe,
+            processes,
+            tuned.adapter_config,
+            preparation.base_record,
+            state.step if checkpoint else None,
         ),
         tracker=Tracker(),
         stop_request=stop_request,

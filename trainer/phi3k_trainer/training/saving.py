@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import nn
 from phi3k_trainer.errors import StorageError
 from phi3k_trainer.files import convert, damage_named, read_json
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.run_directory import BASE_RECORD
 from phi3k_trainer.tracking.tracker import Tracker
+from phi3k_trainer.training.base_record import BaseRecord
 from phi3k_trainer.training.checkpoint import checkpoint_name, checkpoint_step, prune, write_checkpoint
 from phi3k_trainer.training.parallel import Processes
 from phi3k_trainer.training.state import TrainingState
@@ -49,13 +52,15 @@ class CheckpointKeeper:
         recipe: Recipe,
         processes: Processes,
         adapter_config: Mapping[str, Any] | None,
+        base: BaseRecord,
         step: int | None,
     ) -> None:
-        """Keep the checkpoints of `recipe` under `root`; the newest is that of `step`, if there is any."""
+        """Keep the checkpoints of `recipe`, trained from `base`, under `root`; `step` is that of the newest, if any."""
         self._root = root
         self._recipe = recipe
         self._processes = processes
         self._adapter_config = adapter_config
+        self._base = base
         self._last_time = time.monotonic()
         self.last_step = step
         """The step of the newest checkpoint, None before the first."""
@@ -107,6 +112,7 @@ class CheckpointKeeper:
 
     def _documents(self, state: TrainingState) -> dict[str, Any]:
         documents: dict[str, Any] = {STATE_FILE: state.to_json(), RECIPE_FILE: self._recipe.model_dump(mode="json")}
+        documents[BASE_RECORD] = asdict(self._base)
         if self._adapter_config is not None:
             documents[ADAPTER_CONFIG_FILE] = dict(self._adapter_config)
         return documents

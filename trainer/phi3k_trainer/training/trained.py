@@ -10,7 +10,8 @@ from phi3k_trainer.files import damage_named, read_document
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.processor import Phi3VProcessor
 from phi3k_trainer.recipe import Recipe, parse_recipe
-from phi3k_trainer.run_directory import RunDirectory
+from phi3k_trainer.run_directory import BASE_RECORD, RunDirectory
+from phi3k_trainer.training.base_record import check_base, read_base_record, record_base
 from phi3k_trainer.training.building import build_tuned_model
 from phi3k_trainer.training.checkpoint import checkpoint_step, find_damage, newest_verified
 from phi3k_trainer.training.preparation import find_base
@@ -48,13 +49,18 @@ def load_trained(path: str | Path, device: torch.device | None = None, *, quanti
 
     Raises:
         MissingInputError: there is no whole checkpoint at `path`, or the model it belongs to is gone.
+        DataError: that model is no longer what the run began with.
         UnavailableError: the base model or bitsandbytes can't be had.
     """
     checkpoint = _find_checkpoint(Path(path))
     with damage_named(checkpoint / RECIPE_FILE, ANOTHER_CHECKPOINT):
         text = read_document(checkpoint / RECIPE_FILE).decode()
     recipe = parse_recipe(text, origin=str(checkpoint / RECIPE_FILE))
-    base = find_base(recipe, RunDirectory(checkpoint.parent.parent))
+    run = RunDirectory(checkpoint.parent.parent)
+    recorded = read_base_record(checkpoint / BASE_RECORD, ANOTHER_CHECKPOINT)
+    base = find_base(recipe, run, recorded)
+    if recorded is not None:
+        check_base(recorded, record_base(recipe, base), run.path, base)
     model = build_tuned_model(recipe, base, device or torch.device("cpu"), quantize=quantize).model
     load_trained_weights(model, checkpoint)
     model.requires_grad_(requires_grad=False)
