@@ -6,15 +6,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from phi3k_jobs import admission, scheduling
+from phi3k_jobs.claims import unbound
 from phi3k_jobs.endings import Ending, ending_of, last_checkpoint, most_telling, of_container
 from phi3k_jobs.lifecycle import FINISHED, Run
 from phi3k_jobs.lost_nodes import lost_node
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pods import container_status, disruption_of
+from phi3k_jobs.pods import container_of, containers_of, disruption_of
 from phi3k_jobs.queueing import is_held, why_queued
 from phi3k_jobs.sidecars import end_beside_sidecars
 from phi3k_jobs.stalling import stall_of
-from phi3k_jobs.starting import obstacle_on_node, obstacle_to_container
+from phi3k_jobs.starting import obstacle_on_node, obstacle_to_container, obstacle_to_foreign_container
 
 DEADLINE = 75
 # A scheduler that is there has looked at a pod by then.
@@ -126,7 +127,7 @@ def _lost_node(facts: Facts) -> Diagnosis | None:
 
 def _quota(facts: Facts) -> Diagnosis | None:
     for event in facts.events:
-        if "exceeded quota" in event.get("message", ""):
+        if "exceeded quota" in event.get("message", "") and len(facts.pods) < facts.run.nodes:
             return Diagnosis("Pending", event["message"], "ask for less, or free some of the namespace's quota")
     return None
 
@@ -142,20 +143,12 @@ def _admission(facts: Facts) -> Diagnosis | None:
 
 
 def _claim(facts: Facts) -> Diagnosis | None:
+    if any(map(_is_running, facts.pods)):
+        return None
     for claim in facts.claims:
-        if claim.get("status", {}).get("phase") == "Pending" and not any(map(_is_running, facts.pods)):
-            name = claim["metadata"]["name"]
-            return Diagnosis(
-                "Pending",
-                f"the claim {name} has no volume: {_claim_event(facts, name)}",
-                "name a storage class that the cluster has, or ask for a volume",
-            )
+        if found := unbound(claim, facts.events):
+            return Diagnosis("Pending", *found)
     return None
-
-
-def _claim_event(facts: Facts, name: str) -> str:
-    messages = [event["message"] for event in facts.events if event.get("involvedObject", {}).get("name") == name]
-    return messages[-1] if messages else "nothing provides it"
 
 
 def _unschedulable(facts: Facts) -> Diagnosis | None:
@@ -193,11 +186,15 @@ def _unseen(facts: Facts) -> Diagnosis | None:
 
 def _container_waiting(facts: Facts) -> Diagnosis | None:
     for pod in facts.pods:
-        status = container_status(pod)
-        waiting = status.get("state", {}).get("waiting", {})
-        reason, message = waiting.get("reason", ""), waiting.get("message", "")
-        if found := obstacle_to_container(reason, message, status.get("image", "")):
-            return Diagnosis("Pending", *found)
+        for status in containers_of(pod):
+            waiting = status.get("state", {}).get("waiting", {})
+            reason, message = waiting.get("reason", ""), waiting.get("message", "")
+            if status["name"] == container_of(pod):
+                found = obstacle_to_container(reason, message, status.get("image", ""))
+            else:
+                found = obstacle_to_foreign_container(reason, message, status["name"])
+            if found:
+                return Diagnosis("Pending", *found)
     return None
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from phi3k_jobs.kubelet import end_of
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pods import conditions_of, disruption_of, termination
+from phi3k_jobs.pods import disruption_of, termination
 from phi3k_jobs.starting import failed_start
 from phi3k_trainer.errors import PERMANENT_EXIT_CODES, UNEXPLAINED_EXIT_CODE, StorageError
 
@@ -16,6 +16,8 @@ START_REASONS = ("StartError", "ContainerCannotRun", "RunContainerError")
 SIGNAL_BASE = 128
 _NO_ROOM = re.compile(r"disk is full|no space left|quota exceeded|larger than the file size limit", re.I)
 _READ_ONLY = re.compile(r"read-only file system", re.I)
+# As the entry point writes it.
+_OUT_OF_MEMORY = "more memory than it may"
 _FORBIDDEN = re.compile(r"permission denied|operation not permitted", re.I)
 # What the recipe, or who submits it, can correct by the exit code; the message names the place.
 _CORRECTIONS = {
@@ -73,7 +75,7 @@ def of_container(pod: Manifest, ended: Manifest) -> Ending:
     whole = end_of(pod)
     if whole is not None:
         return Ending(whole.cause, whole.action, code, checkpoint)
-    if "DisruptionTarget" in conditions_of(pod) and (disruption := disruption_of(pod)):
+    if disruption := disruption_of(pod):
         return Ending(f"{name} was evicted: {disruption}", "", code, checkpoint)
     if outcome:
         action = _correction(pod, code, str(outcome["message"]))
@@ -88,6 +90,8 @@ def _correction(pod: Manifest, code: int, message: str) -> str:
     """Return what to correct after the entry point's own words."""
     if code == StorageError.exit_code:
         return _storage(pod, message)
+    if _OUT_OF_MEMORY in message:
+        return "raise cluster.resources.memory"
     if code in _CORRECTIONS:
         return _CORRECTIONS[code]
     return "" if code >= SIGNAL_BASE else "`phi3k logs` shows what came before"

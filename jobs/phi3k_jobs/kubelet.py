@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.pods import disruption_of
 
 KILLED = 137
 
@@ -32,7 +33,7 @@ _EVICTIONS = (
     ),
     (
         re.compile(r"low on resource: memory|MemoryPressure"),
-        "raise cluster.resources.memory to what the run uses: the node's memory ran out",
+        "choose nodes with more memory with cluster.node_selector if it comes again: the node's ran out",
     ),
     (
         re.compile(r"low on resource: (ephemeral-storage|inodes)|DiskPressure"),
@@ -65,6 +66,7 @@ _ENDS = {
     "Terminated": "was ended because its node shuts down",
     "Shutdown": "was ended because its node shuts down",
     "NodeLost": "was lost with its node",
+    "DeadlineExceeded": "ran longer than its pod may",
 }
 _SHARED_GPUS = re.compile(r"maximum request size for shared resources is (?P<most>\d+)")
 
@@ -73,9 +75,13 @@ def end_of(pod: Manifest) -> PodEnd | None:
     """Return how the pod has ended as a whole; None where it has not, or its containers' own status tells."""
     status = pod["status"]
     reason, message = str(status.get("reason", "")), str(status.get("message", ""))
-    if status.get("phase") != "Failed" or not reason:
+    if status.get("phase") != "Failed":
         return None
     name, words = pod["metadata"]["name"], f": {message}" if message else ""
+    if not reason:
+        # As the garbage collector leaves the pods of a node that is gone.
+        disruption = disruption_of(pod)
+        return PodEnd(f"{name} was evicted: {disruption}", "", KILLED) if disruption else None
     if reason == "Evicted":
         return PodEnd(f"{name} was evicted{words}", _first(_EVICTIONS, message), KILLED)
     if reason in _ENDS:

@@ -15,7 +15,8 @@ _NODE_REASONS = ("NodeStatusUnknown", "NodeNotReady", "NodeLost")
 
 def lost_node(pod: Manifest, now: datetime) -> str | None:
     """Return in words that the pod's node does not answer; None where it does, or nothing tells."""
-    if pod["status"].get("phase") != "Running" or not (_is_marked(pod) or _is_overdue(pod, now)):
+    phase = pod["status"].get("phase")
+    if phase != "Unknown" and (phase != "Running" or not (_is_marked(pod) or _is_overdue(pod, now))):
         return None
     name = pod["metadata"]["name"]
     node = pod.get("spec", {}).get("nodeName")

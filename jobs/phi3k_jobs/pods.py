@@ -44,6 +44,12 @@ def container_status(pod: Manifest) -> Manifest:
     return next((status for status in statuses if status["name"] == container_of(pod)), {})
 
 
+def containers_of(pod: Manifest) -> list[Manifest]:
+    """Return what the kubelet says of all containers, those that begin before the trainer's first."""
+    status = pod.get("status", {})
+    return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+
+
 def has_log(pod: Manifest) -> bool:
     """Return whether the container runs or has run."""
     return bool(container_status(pod).get("state", {}).keys() & {"running", "terminated"})

@@ -131,6 +131,16 @@ def obstacle_to_container(reason: str, message: str, image: str) -> Obstacle | N
     return None
 
 
+def obstacle_to_foreign_container(reason: str, message: str, name: str) -> Obstacle | None:
+    """Return what a container that is not phi3k's waits for; None where it is on its way."""
+    if reason not in (*IMAGE_REASONS, *CREATION_REASONS, "CrashLoopBackOff"):
+        return None
+    return Obstacle(
+        f"the container {name}, which the cluster has put into the pod, does not start: {message or reason}",
+        "ask who runs the cluster, or keep that container out of the run's pods: the recipe does not choose it",
+    )
+
+
 def obstacle_on_node(reason: str, message: str) -> Obstacle | None:
     """Return what an event says is in the way of a pod on its node; None where it says something else."""
     if reason not in EVENT_REASONS:

@@ -145,3 +145,10 @@ def test_a_pod_that_no_scheduler_has_looked_at_names_the_scheduler() -> None:
     facts = Facts(run("Pending"), [waiting], now=created + timedelta(minutes=5))
     assert "the scheduler volcano has not looked at demo-0 for 5 min" in diagnose(facts).cause
     assert "being started" in diagnose(replace(facts, now=created + timedelta(seconds=30))).cause
+
+
+def test_a_quota_that_has_room_since_is_not_named_any_more() -> None:
+    refused = {"reason": "FailedCreate", "message": "exceeded quota: team", "involvedObject": {"name": "demo"}}
+    waiting = replace(run("Pending"), job={"metadata": {"uid": "u"}, "spec": {"completions": 1}})
+    assert "exceeded quota" in diagnose(Facts(waiting, [], [refused])).cause
+    assert diagnose(Facts(waiting, [pod("demo-0", "Running")], [refused])).state == "Running"

@@ -77,3 +77,8 @@ def test_each_permanent_exit_code_has_its_own_correction(code: int, words: str) 
 def test_of_several_replicas_the_one_that_failed_by_itself_counts() -> None:
     lost, wrong = failed(129, "a peer was lost"), failed(65, "no column title", rank=1)
     assert diagnose(Facts(run("Failed"), [lost, wrong])).exit_code == 65
+
+
+def test_memory_that_ran_out_in_one_process_is_named_as_what_to_raise() -> None:
+    message = "a process was killed by SIGKILL: the container has used more memory than it may"
+    assert "cluster.resources.memory" in diagnose(Facts(run("Running"), [failed(137, message)])).action

@@ -49,7 +49,7 @@ def test_a_refusal_is_named_with_its_reason_and_remedy(state: str, reason: str, 
         ('Container trainer exceeded its local ephemeral storage limit "20Gi". ', "ephemeral_storage"),
         ('Usage of EmptyDir volume "scratch" exceeds the limit "20Gi". ', "ephemeral_storage"),
         ('Usage of EmptyDir volume "shm" exceeds the limit "16Gi". ', "shared_memory"),
-        (LOW.format("memory"), "cluster.resources.memory"),
+        (LOW.format("memory"), "cluster.node_selector"),
         (LOW.format("ephemeral-storage"), "ephemeral_storage"),
         ("The node had condition: [DiskPressure]. ", "ephemeral_storage"),
     ],
@@ -79,3 +79,18 @@ def test_a_pod_that_its_node_has_ended_resumes_by_itself(reason: str, message: s
 def test_a_refusal_of_the_attempt_before_is_found_among_the_pods_a_job_keeps() -> None:
     (earlier,) = in_pods([refused("OutOfcpu", "Node didn't have enough resource: cpu")])
     assert "OutOfcpu" in earlier.message
+
+
+def test_a_pod_of_a_node_that_is_gone_was_evicted() -> None:
+    """The garbage collector says so in a condition alone, and the container's last status stays."""
+    gone = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "DeletionByPodGC",
+        "message": "node no longer exists",
+    }
+    left = [{"name": "trainer", "state": {"running": {}}}]
+    collected = pod("demo-0", "Failed", conditions=[gone], containerStatuses=left)
+    found = diagnose(Facts(run("Running"), [collected]))
+    assert (found.state, found.exit_code) == ("Restarting", 137)
+    assert "node no longer exists" in found.cause

@@ -2,7 +2,10 @@
 
 import pytest
 
+from phi3k_jobs.diagnosis import Facts, diagnose
 from phi3k_jobs.starting import failed_start, obstacle_on_node, obstacle_to_container
+
+from .test_diagnosis import pod, run
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,12 @@ def test_what_is_in_a_pods_way_on_its_node_has_its_own_remedy(reason: str, messa
 )
 def test_a_start_that_fails_blames_the_image_only_where_it_is_the_cause(message: str, words: str) -> None:
     assert words in failed_start(message)
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CreateContainerError", "CrashLoopBackOff"])
+@pytest.mark.parametrize("field", ["initContainerStatuses", "containerStatuses"])
+def test_a_container_of_the_clusters_own_does_not_blame_the_recipe(reason: str, field: str) -> None:
+    foreign = {"name": "istio-init", "image": "proxy", "state": {"waiting": {"reason": reason, "message": "m"}}}
+    found = diagnose(Facts(run("Pending"), [pod("demo-0", "Pending", **{field: [foreign]})]))
+    assert "istio-init, which the cluster has put into the pod, does not start: m" in found.cause
+    assert "cluster.image" not in found.action
