@@ -299,8 +299,14 @@ def test_a_png_whose_rows_end_early_and_in_order_is_truncated(rows: int, interla
     assert reason_of(data) == "unreadable"
 
 
-def test_a_black_png_is_whole() -> None:
-    assert decode_image(written(Image.new("RGB", (64, 64)), "PNG"), max_pixels=MAX_PIXELS).getbbox() is None
+@pytest.mark.parametrize("pieces", [1, 2, 7, 5000])
+def test_a_black_png_is_whole_however_its_data_is_cut_into_chunks(pieces: int) -> None:
+    packed = zlib.compress((b"\x00" + bytes(192)) * 64, 0)
+    size = -(-len(packed) // pieces)
+    body = b"".join(chunk(b"IDAT", packed[start : start + size]) for start in range(0, size * pieces, size))
+    plain = png(64, 64, 8, 2, b"")
+    data = plain[:33] + body + plain[-12:]
+    assert decode_image(data, max_pixels=MAX_PIXELS).getbbox() is None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (9, 17), (64, 33)])

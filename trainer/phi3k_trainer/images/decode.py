@@ -177,7 +177,7 @@ def _check_rows(image: ImageFile.ImageFile, data: bytes) -> None:
     width, height = image.size
     last = image.crop((0, height - 1, width, height)).tobytes()
     reached = last.count(0) < len(last) and not image.info.get("interlace")
-    if not reached and not holds_every_row(data):
+    if not reached and not holds_every_row(pixel_chunks(data)):
         raise ImageError("unreadable", "the picture is truncated: its last rows are missing")
 
 
