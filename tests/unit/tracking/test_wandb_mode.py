@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import certifi
 import pytest
 
+from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.recipe.training import WandbSection
 from phi3k_trainer.tracking import wandb_mode
 from phi3k_trainer.tracking.wandb_mode import api_key, choose_mode
@@ -147,3 +149,10 @@ def test_a_file_of_certificates_that_can_not_be_used_is_named(
     assert choice.mode == "offline"
     assert "SSL_CERT_FILE" in choice.reason
     assert str(file) in choice.reason
+
+
+def test_certificates_that_can_be_used_are_not_blamed_for_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert certificates_problem() is None
+    assert "can't be reached" in choose_mode(WandbSection(base_url="https://127.0.0.1:9")).reason

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.errors import (
     DataError,
     MissingInputError,
@@ -197,8 +198,8 @@ def resolve_base(base: str, revision: str | None) -> Path:
         ) from problem
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as problem:
         raise UnavailableError(
-            f"the hub can't be reached for {base}, and no complete download is in its cache: {problem}."
-            " Set model.base to a local directory, or mend the network"
+            f"the hub can't be reached for {base}, and no complete download is in its cache: "
+            f"{certificates_problem() or problem}. Set model.base to a local directory, or make the hub reachable"
         ) from problem
 
 

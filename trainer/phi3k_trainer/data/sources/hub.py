@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
 from phi3k_trainer.data.sources.arrow import arrow_records
@@ -70,6 +71,8 @@ def _load(section: DataSection) -> Any:
             return _split(loaded, section) if isinstance(loaded, datasets.DatasetDict) else loaded
         return datasets.load_dataset(section.path, revision=section.revision, split=section.split)
     except (DatasetNotFoundError, FileNotFoundError) as error:
+        if problem := certificates_problem():
+            raise UnavailableError(f"The data set '{section.path}' can't be had from the hub: {problem}.") from error
         raise MissingInputError(
             f"There is no data set '{section.path}' on the hub or on this disk, or it needs a login "
             f"(set HF_TOKEN, or accept its terms on its page): {error}"
