@@ -12,8 +12,10 @@ from typing import Any, cast
 
 import yaml
 
+from phi3k_jobs.pod import OWN_VARIABLES
 from phi3k_jobs.role import role
-from phi3k_trainer.recipe import recipe_schema
+from phi3k_jobs.support import WEB, WEB_PORTS
+from phi3k_trainer.recipe import environment, recipe_schema
 from phi3k_trainer.recipe.ready import ready_recipe
 
 Schema = dict[str, Any]
@@ -73,6 +75,26 @@ def cluster_schema() -> Schema:
     """The schema of the recipe's section `cluster`, without references, with the whole section as its default."""
     schema = recipe_schema()
     return cast("Schema", _inlined(schema["properties"]["cluster"], schema["$defs"]))
+
+
+def environment_rules() -> Schema:
+    """What the chart knows of variables and addresses: phi3k's own regular expressions, which RE2 reads alike."""
+    return {
+        "name": environment.NAME,
+        "section_of": environment.SECTION_OF,
+        "own_variables": f"^({OWN_VARIABLES.pattern})$",
+        "secret_name": environment.SECRET_NAME,
+        "harmless_name": environment.HARMLESS_NAME,
+        "harmless_value": environment.HARMLESS_VALUE,
+        "secret_value": environment.SECRET_VALUE,
+        "proxy_name": environment.PROXY_NAME,
+        "login_without_scheme": environment.LOGIN_WITHOUT_SCHEME,
+        "address": environment.ADDRESS,
+        "host_and_port": environment.HOST_AND_PORT,
+        "socks_port": environment.SOCKS_PORT,
+        "web": list(WEB),
+        "web_ports": list(WEB_PORTS),
+    }
 
 
 def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Any:
@@ -217,6 +239,7 @@ def files(checkout: Path) -> dict[Path, str]:
         CHART / "values.yaml": values(),
         CHART / "values.schema.json": json.dumps(values_schema(), indent=2) + "\n",
         CHART / "files" / "cluster.schema.json": json.dumps(cluster_schema(), indent=2) + "\n",
+        CHART / "files" / "environment.json": json.dumps(environment_rules(), indent=2) + "\n",
         CHART / "files" / "submitter-rules.yaml": f"# {MADE}\n" + yaml.safe_dump(role()["rules"], sort_keys=False),
         CHART / "files" / "recipe.yaml": ready_recipe(DEFAULT_RECIPE).read_text(encoding="utf-8"),
         CHART / "README.md": readme((checkout / CHART / "README.md").read_text(encoding="utf-8")),

@@ -51,14 +51,15 @@ def _section(prefix: str, section: Schema, definitions: Mapping[str, Schema]) ->
 
 
 def _reference(field: Schema) -> str | None:
-    """The name of the section that a field (or each item of its list) is."""
-    target = field.get("items", field).get("$ref")
+    """The name of the section that a field (or each item of its list or mapping) is."""
+    inside = field.get("items") or field.get("additionalProperties") or field
+    target = inside.get("$ref") if isinstance(inside, dict) else None
     return str(target).rpartition("/")[2] if target else None
 
 
 def _default(field: Schema, definitions: Mapping[str, Schema]) -> str:
     reference = _reference(field)
-    if reference and "items" not in field:
+    if reference and "$ref" in field:
         own = field.get("default", {})
         properties = definitions[reference]["properties"]
         different = {key: value for key, value in own.items() if properties[key].get("default", {}) != value}
@@ -79,7 +80,7 @@ def _kind(field: Schema, definitions: Mapping[str, Schema]) -> str:
         items = field.get("items") or field["prefixItems"][0]
         return f"list of {_kind(items, definitions)}"
     if field.get("type") == "object":
-        return "mapping of text to text"
+        return "mapping of text to sections" if _reference(field) else "mapping of text to text"
     names = {"string": "text", "boolean": "true or false"}
     kind = str(field["type"])
     return names.get(kind, kind) + _limits(field)

@@ -17,6 +17,7 @@ from phi3k_jobs.pod import (
     RECIPES,
     SCRATCH,
     container_security_context,
+    env_sources,
     environment,
     placement,
     pod_security_context,
@@ -27,6 +28,7 @@ from phi3k_jobs.support import claim, config_map, network_policy, service_accoun
 from phi3k_jobs.waiting import exit_code, wait_for_end
 from phi3k_trainer.errors import OutputError, Phi3kError
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.cluster_pod import PodSection
 
 # Decoding pictures and reading headers: no GPU, and little of the rest.
 RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "4", "memory": "8Gi"}}
@@ -74,9 +76,9 @@ def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
 
 def _named(recipe: Recipe, arguments: list[str]) -> Recipe:
     """Return the recipe as the verb's own run: under its name, alone, with no secret that it does not need."""
-    needless: dict[str, None] = {"wandb_secret": None, "topology": None}
+    needless: dict[str, object] = {"wandb_secret": None, "topology": None}
     if arguments[0] != WARM:
-        needless["hf_secret"] = None
+        needless |= {"hf_secret": None, "pod": PodSection()}
     cluster = recipe.cluster.model_copy(update=needless)
     return recipe.model_copy(update={"name": f"{recipe.name}-cache-{arguments[0]}", "cluster": cluster})
 
@@ -109,6 +111,7 @@ def _pod(named: Recipe, arguments: list[str]) -> Manifest:
         "command": [ENTRYPOINT[0], "-m", "phi3k_trainer.cache"],
         "args": arguments,
         "env": environment(named, None),
+        **env_sources(cluster),
         "resources": {which: {**held, **storage} for which, held in RESOURCES.items()},
         "securityContext": container_security_context(),
         "terminationMessagePolicy": "FallbackToLogsOnError",

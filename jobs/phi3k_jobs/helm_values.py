@@ -1,17 +1,19 @@
 """The values with which charts/phi3k makes a recipe's objects."""
 
+from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.render import objects, to_yaml
-from phi3k_trainer.recipe import Recipe, dump_recipe
+from phi3k_trainer.recipe import Recipe, dump_recipe, without_env
 
 
 def helm_values(recipe: Recipe) -> str:
-    """Return the values as YAML: the recipe in force alone, since its section `cluster` says all the rest.
+    """Return the values as YAML: the recipe in force, whose section `cluster` says all the rest but its `env`.
 
     Raises:
         RecipeError: the recipe asks for what its kind, GPUs or claims can't give.
     """
     objects(recipe)
     namespace = f" --namespace {recipe.cluster.namespace}" if recipe.cluster.namespace else ""
-    return f"# helm install {recipe.name} charts/phi3k{namespace} --values FILE\n" + to_yaml(
-        [{"recipe": dump_recipe(recipe)}]
-    )
+    values: Manifest = {"recipe": dump_recipe(without_env(recipe))}
+    if recipe.cluster.env:
+        values["env"] = dict(sorted(recipe.cluster.env.items()))
+    return f"# helm install {recipe.name} charts/phi3k{namespace} --values FILE\n" + to_yaml([values])

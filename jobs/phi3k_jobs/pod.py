@@ -9,6 +9,7 @@ from phi3k_jobs.shape import gpus_per_replica
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
+from phi3k_trainer.recipe.cluster_pod import EnvFromSection
 from phi3k_trainer.recipe.durations import seconds
 
 CACHE, RUNS, RECIPES, SCRATCH = "/cache", "/runs", "/etc/phi3k", "/tmp"
@@ -24,7 +25,6 @@ ARGUMENTS = [
     "--set",
     f"data.cache={CACHE}/phi3k",
 ]
-SECRET_VARIABLES = {"WANDB_API_KEY": "wandb_secret", "HF_TOKEN": "hf_secret"}
 # What other fields of the recipe say, and what tells a replica which one it is.
 OWN_VARIABLES = re.compile(r"WANDB_RUN_ID|PHI3K_(DEADLINE_SECONDS|HEALTH_FILE|IMAGE|LOG_FORMAT|METRICS_PORT)|PET_.*")
 # Kubernetes kills what still runs after the grace period: torchrun has to give up, and say so, before.
@@ -121,6 +121,7 @@ def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) ->
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": volume_mounts(),
     }
+    container.update(env_sources(recipe.cluster))
     if recipe.cluster.pod_monitor:
         container["ports"] = [{"name": METRICS_PORT_NAME, "containerPort": METRICS_PORT}]
     return container
@@ -156,7 +157,7 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
         RecipeError: the recipe sets a variable that has to be what phi3k or an operator makes it.
     """
     cluster = recipe.cluster
-    _refuse_variables(cluster.env)
+    _refuse_variables([*cluster.env, *cluster.pod.env_secrets])
     plain = {
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,
@@ -185,23 +186,36 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
     plain.update(sorted(cluster.env.items()))
     # Kubernetes expands $(NAME) in values, and reads $$ as $.
     entries: list[Manifest] = [{"name": name, "value": value.replace("$", "$$")} for name, value in plain.items()]
+    referred = cluster.pod.env_secrets
+    entries = [entry for entry in entries if entry["name"] not in referred]
+    entries += [_from_secret(name, of.secret, of.key) for name, of in sorted(referred.items())]
     if cluster.wandb_secret:
         entries.append(_from_secret("WANDB_API_KEY", cluster.wandb_secret, optional=True))
     if cluster.hf_secret:
-        entries.append(_from_secret("HF_TOKEN", cluster.hf_secret, optional=False))
+        entries.append(_from_secret("HF_TOKEN", cluster.hf_secret))
     return entries
 
 
-def _refuse_variables(env: Iterable[str]) -> None:
-    for name in env:
-        if field := SECRET_VARIABLES.get(name):
-            raise RecipeError(f"cluster.env can't set {name}: put it into a secret, and name that in cluster.{field}")
+def _refuse_variables(names: Iterable[str]) -> None:
+    for name in names:
         if OWN_VARIABLES.fullmatch(name):
             raise RecipeError(f"cluster.env can't set {name}: phi3k, or the job's operator, sets it itself")
 
 
-def _from_secret(name: str, secret: str, *, optional: bool) -> Manifest:
-    reference: Manifest = {"name": secret, "key": name}
+def env_sources(cluster: ClusterSection) -> Manifest:
+    """Return the container's `envFrom`, or nothing where no Secret or ConfigMap becomes variables as a whole."""
+    sources = [_env_source(entry) for entry in cluster.pod.env_from]
+    return {"envFrom": sources} if sources else {}
+
+
+def _env_source(section: EnvFromSection) -> Manifest:
+    if section.secret is not None:
+        return {"secretRef": {"name": section.secret}}
+    return {"configMapRef": {"name": section.config_map}}
+
+
+def _from_secret(name: str, secret: str, key: str | None = None, *, optional: bool = False) -> Manifest:
+    reference: Manifest = {"name": secret, "key": key or name}
     if optional:
         reference["optional"] = True
     return {"name": name, "valueFrom": {"secretKeyRef": reference}}

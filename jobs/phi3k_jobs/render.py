@@ -13,13 +13,14 @@ from phi3k_jobs.names import RECIPE_ANNOTATION, WANDB_ANNOTATION
 from phi3k_jobs.pytorchjob import pytorchjob
 from phi3k_jobs.trainjob import training_runtime, trainjob
 from phi3k_trainer.recipe import Recipe, recipe_sha256
+from phi3k_trainer.recipe.yaml_reader import GO_SCALARS
 
 Kind = Literal["pytorchjob", "trainjob", "job"]
-DEFAULT_KIND: Kind = "pytorchjob"
+DEFAULT_KIND: Kind = "job"
 
 
 def kind_of(recipe: Recipe) -> Kind:
-    """Return the recipe's kind; without a cluster to look at, `auto` is what most clusters run."""
+    """Return the recipe's kind; without a cluster to look at, `auto` is what every cluster has."""
     return DEFAULT_KIND if recipe.cluster.kind == "auto" else recipe.cluster.kind
 
 
@@ -73,6 +74,8 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
+for _tag, _pattern, _first in GO_SCALARS:
+    _Dumper.add_implicit_resolver(_tag, _pattern, _first)
 
 
 def to_yaml(rendered: Sequence[Manifest]) -> str:

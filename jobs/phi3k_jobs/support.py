@@ -1,17 +1,23 @@
 """The objects around a job: the recipe, claims, the account, who may talk to whom. Pure functions of the recipe."""
 
-import re
-
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RUN_LABEL, labels, selector
 from phi3k_jobs.pod import METRICS_PORT, METRICS_PORT_NAME
 from phi3k_jobs.shape import num_nodes
-from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256
-from phi3k_trainer.recipe.cluster import ClaimSection
+from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256, without_env
+from phi3k_trainer.recipe.cluster import ClaimSection, EgressSection
+from phi3k_trainer.recipe.environment import ports
 
 RENDEZVOUS_PORT = 23456
 WEB_PORTS = (443, 80)
-_ADDRESS_WITH_PORT = re.compile("https?://[^/]*:([0-9]{1,5})(/.*)?")
+# Anywhere but where clouds tell a machine its credentials: link-local, Azure, Alibaba, and by IPv6 Amazon and Google.
+WEB: tuple[Manifest, ...] = (
+    # Some networks (Cilium) do not count pods as addresses.
+    {"namespaceSelector": {}},
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"]}},
+    {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"]}},
+)
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
 def config_map_name(recipe: Recipe) -> str:
@@ -20,13 +26,13 @@ def config_map_name(recipe: Recipe) -> str:
 
 
 def config_map(recipe: Recipe) -> Manifest:
-    """Return the immutable ConfigMap with the recipe in force."""
+    """Return the immutable ConfigMap with the recipe in force; the values of `cluster.env` stand in the pod alone."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": config_map_name(recipe), "labels": labels(recipe, "recipe")},
         "immutable": True,
-        "data": {"recipe.yaml": dump_recipe(recipe)},
+        "data": {"recipe.yaml": dump_recipe(without_env(recipe))},
     }
 
 
@@ -80,7 +86,8 @@ def network_policy(recipe: Recipe) -> Manifest:
             "egress": [
                 {"to": peers},
                 {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
-                {"ports": [{"protocol": "TCP", "port": port} for port in web_ports(recipe)]},
+                {"to": list(WEB), "ports": [{"protocol": "TCP", "port": port} for port in web_ports(recipe)]},
+                *map(egress_rule, recipe.cluster.egress),
             ],
         },
     }
@@ -88,9 +95,24 @@ def network_policy(recipe: Recipe) -> Manifest:
 
 def web_ports(recipe: Recipe) -> list[int]:
     """Return the web's TCP ports and those of the addresses the recipe names: a W&B server, a mirror, a proxy."""
-    environment = [address for _, address in sorted(recipe.cluster.env.items())]
-    found = map(_ADDRESS_WITH_PORT.fullmatch, [recipe.tracking.wandb.base_url or "", *environment])
-    return list(dict.fromkeys([*WEB_PORTS, *(int(match[1]) for match in found if match)]))
+    addresses = [("WANDB_BASE_URL", recipe.tracking.wandb.base_url or ""), *sorted(recipe.cluster.env.items())]
+    return list(dict.fromkeys([*WEB_PORTS, *(port for name, value in addresses for port in ports(name, value))]))
+
+
+def egress_rule(section: EgressSection) -> Manifest:
+    """Return a rule of the network policy for one entry of `cluster.egress`."""
+    rule: Manifest = {"ports": [{"protocol": section.protocol, "port": section.port}]}
+    if section.to is not None:
+        rule["to"] = [_destination(section.to)]
+    return rule
+
+
+def _destination(to: str) -> Manifest:
+    if ":" in to or to[0].isdigit():
+        single = "" if "/" in to else "/128" if ":" in to else "/32"
+        return {"ipBlock": {"cidr": f"{to}{single}"}}
+    namespace = to.split(".")[1]
+    return {"namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: namespace}}}
 
 
 def headless_service(recipe: Recipe) -> Manifest:

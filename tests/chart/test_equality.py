@@ -15,10 +15,12 @@ from phi3k_jobs.render import Kind, objects
 from phi3k_jobs.support import web_ports
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
+from phi3k_trainer.recipe.environment import problems
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
 from tests.chart.charting import Helm, job_of, values_of
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS_AND_AUTO = (*KINDS, "auto")
 
 # Every field of the section differs from its default, and what is left out of an entry has one.
 EVERYTHING = """
@@ -52,10 +54,14 @@ cluster:
   keep_finished: 30m
   grace: 90s
   network_policy: false
+  egress: [{port: 9000, to: minio.tools}, {port: 5353, protocol: UDP, to: 10.0.0.10}, {port: 15012}]
   disruption_budget: true
   pod_monitor: true
   log_format: json
   env: {Z_LAST: "1e3", HOME: /tmp/home, A_FIRST: "yes"}
+  pod:
+    env_from: [{secret: store}, {config_map: team}]
+    env_secrets: {AWS_SECRET_ACCESS_KEY: {secret: keys, key: aws.key}, TMPDIR: {secret: keys, key: place}}
 """
 
 
@@ -84,8 +90,8 @@ def assert_equal_objects(helm: Helm, recipe: Recipe, *arguments: str) -> None:
     assert without_what_is_helms(rendered) == by_name(objects(recipe))
 
 
-@pytest.mark.parametrize(("name", "kind"), list(product(ready_recipes(), KINDS)))
-def test_every_ready_recipe_renders_as_phi3k_render_does(helm: Helm, name: str, kind: Kind) -> None:
+@pytest.mark.parametrize(("name", "kind"), list(product(ready_recipes(), KINDS_AND_AUTO)))
+def test_every_ready_recipe_renders_as_phi3k_render_does(helm: Helm, name: str, kind: str) -> None:
     assert_equal_objects(helm, load_recipe(ready_recipe(name), [f"cluster.kind={kind}"]))
 
 
@@ -112,17 +118,21 @@ def test_helm_sends_a_trainjobs_runtime_before_the_trainjob(helm: Helm) -> None:
 
 def test_the_addresses_that_the_recipe_names_can_be_reached(helm: Helm) -> None:
     addresses = {
-        "HTTPS_PROXY": "http://proxy.example:3128",
+        "HTTPS_PROXY": "proxy.example:3128",
+        "HTTP_PROXY": "HTTP://proxy.example:3129",
+        "ALL_PROXY": "socks5h://proxy.example",
+        "NO_PROXY": "api.example:6443",
         "HF_ENDPOINT": "https://[::1]:8443/hub",
         "SAME": "http://other.example:8080",
+        "S3": "minio.example:9000",
+        "TWO": "http://a:1, http://b:2",
         "PLAIN": "https://[2001:db8::1]/",
-        "USER": "http://user:123@example",
         "NOTE": "see http://example:99 or",
     }
     server = "tracking.wandb.base_url=http://wandb.team-a.svc:8080"
     recipe = parse_recipe(EVERYTHING, overrides=[server, "cluster.network_policy=true"])
     recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"env": addresses})})
-    assert web_ports(recipe) == [443, 80, 8080, 8443, 3128]
+    assert web_ports(recipe) == [443, 80, 8080, 1080, 8443, 3128, 3129, 9000, 1, 2]
     assert_equal_objects(helm, recipe)
 
 
@@ -153,19 +163,41 @@ def container_without_arguments(rendered: list[Manifest]) -> Manifest:
 # The chart refuses control characters: YAML would change them.
 CHARACTERS = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufeff\ufffe\uffff")
 TEXT = st.text(CHARACTERS, min_size=1, max_size=60)
+VARIABLE = st.from_regex(r"\A[A-Z][A-Z0-9_.-]{0,20}\Z").filter(lambda name: not list(problems({name: "x"})))
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.dictionaries(TEXT, TEXT, max_size=4), TEXT, TEXT, st.integers(0, 64))
+@given(st.dictionaries(VARIABLE, TEXT, max_size=4), TEXT, TEXT, st.integers(0, 64))
 def test_whatever_the_texts_hold_the_objects_are_equal(
     helm: Helm, env: dict[str, str], image: str, prompt: str, gpus: int
 ) -> None:
-    recipe = parse_recipe(EVERYTHING)
+    recipe = parse_recipe(EVERYTHING, overrides=["cluster.network_policy=true"])
     cluster = recipe.cluster.model_copy(
         update={"env": env, "image": image, "gpus": gpus, "gpus_per_node": 64, "nodes": None, "topology": image}
     )
     data = recipe.data.model_copy(update={"prompt": prompt})
     assert_equal_objects(helm, recipe.model_copy(update={"cluster": cluster, "data": data}))
+
+
+# Each of these values is a secret, an address or innocent in a way of its own.
+VALUES = st.sampled_from(
+    [
+        *("1", "on", "/path", "x", "http://a:1", "http://a:b@c", "a:b@c:1", "a.b:99999", "a.b:9", "socks5://a"),
+        *("http://a:0", "hf_" + "a" * 10, "http://a@b", "password=x", "-----BEGIN X-----", "http://a:1,b"),
+        *("http://a:1,http://b:70000", "", "http://a:1/ "),
+    ]
+)
+WORDS = st.sampled_from(["KEY", "TOKEN", "PUBLIC", "FILE", "PASS", "SECRET", "PROXY", "HTTPS", "NO", "A", "ID", "WORD"])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(WORDS, min_size=1, max_size=3).map("_".join), VALUES)
+def test_the_chart_refuses_the_variables_that_a_recipe_refuses(helm: Helm, name: str, value: str) -> None:
+    given = values_of({"env": {name: value}})
+    if list(problems({name: value})):
+        assert name in helm.refusal("own", values=given)
+    else:
+        helm.template("own", values=given)
 
 
 def test_the_command_prints_the_values(helm: Helm, capsys: pytest.CaptureFixture[str]) -> None:

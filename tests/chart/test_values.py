@@ -73,12 +73,14 @@ def test_values_outweigh_the_recipe_even_when_they_are_empty(
 
 
 def test_what_is_installed_is_the_recipe_in_force(helm: Helm) -> None:
-    """`--set cluster.x` of phi3k and values of the chart come to the same."""
+    """`--set cluster.x` of phi3k and values of the chart come to the same, but for `env`, which stands in the pod."""
     values = {"gpus": 4, "env": {"A": HOSTILE}, "queue": "team", "runs": {"size": "1Gi"}, "deadline": "3h"}
     rendered = helm.template("own", values=values_of({"recipe": RECIPE, **values}))
-    own = ["gpus=4", f"env={json.dumps({'A': HOSTILE})}", "queue=team", "runs.size=1Gi", "deadline=3h"]
+    own = ["gpus=4", "queue=team", "runs.size=1Gi", "deadline=3h"]
     overrides = [*ARGUMENTS[2::2], *(f"cluster.{entry}" for entry in own)]
     assert in_force(rendered) == parse_recipe(RECIPE, overrides=overrides)
+    assert {"name": "A", "value": HOSTILE.replace("$", "$$")} in container_of(rendered)["env"]
+    assert [entry["kind"] for entry in rendered if HOSTILE.splitlines()[0] in texts_of(entry)] == ["Job"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,9 @@ def test_what_is_installed_is_the_recipe_in_force(helm: Helm) -> None:
         ({"env": {"A": 1}}, "/env/A"),
         ({"node_selector": {"a": True}}, "/node_selector/a"),
         ({"wandb_run_id": "a/b"}, "/wandb_run_id"),
+        ({"egress": [{"port": 70000}]}, "/egress/0/port"),
+        ({"egress": [{"port": 1, "to": "minio"}]}, "/egress/0/to"),
+        ({"pod": {"env_secrets": {"A": {"secret": "a"}}}}, "/pod/env_secrets/A"),
         ({"recipe": {"name": "own"}}, "/recipe"),
         ({"submitter": {"create": True, "subjects": [{"kind": "Robot", "name": "r"}]}}, "/submitter"),
     ],
@@ -131,6 +136,10 @@ def test_unknown_and_mistyped_values_are_refused_by_name(helm: Helm, values: dic
         ("{tolerations: [{operator: Never}]}", "cluster.tolerations[0].operator"),
         ("{node_selector: {disk: on}}", "cluster.node_selector.disk"),
         ("[gpus]", "should be a section"),
+        ("{namespace: Team}", "cluster.namespace"),
+        ("{egress: [{port: 70000}]}", "cluster.egress[0].port"),
+        ("{egress: [{to: a.b}]}", "cluster.egress[0].port is required"),
+        ("{env: {A: x}}", "give it as the value env"),
     ],
 )
 def test_a_recipes_section_that_phi3k_refuses_is_refused(helm: Helm, section: str, what: str) -> None:
@@ -158,6 +167,13 @@ def test_a_release_whose_name_cannot_be_a_runs_is_refused(helm: Helm, name: str)
         ({"submitter": {"create": True}}, "names nobody"),
         ({"env": {"HF_TOKEN": "x"}}, "put it into a secret, and name that in hf_secret"),
         ({"env": {"PET_NNODES": "1"}}, "env can't set PET_NNODES"),
+        ({"env": {"A B": "1"}}, "can't be the name of a variable"),
+        ({"env": {"AWS_SECRET_ACCESS_KEY": "x"}}, "pod.env_secrets.AWS_SECRET_ACCESS_KEY"),
+        ({"env": {"HTTPS_PROXY": "http://user:word@proxy:3128"}}, "looks like a secret"),
+        ({"env": {"A": "http://x:99999"}}, "between 1 and 65535"),
+        ({"env": {"A": "x"}, "pod": {"env_secrets": {"A": {"secret": "a", "key": "b"}}}}, "both set A"),
+        ({"pod": {"env_from": [{}]}}, "either a secret or a config_map"),
+        ({"pod": {"env_from": [{"secret": "a", "config_map": "b"}]}}, "either a secret or a config_map"),
     ],
 )
 def test_what_phi3k_render_refuses_is_refused(helm: Helm, values: dict[str, object], what: str) -> None:
@@ -176,7 +192,7 @@ def test_a_recipe_for_another_namespace_is_refused(helm: Helm) -> None:
         {"image": HOSTILE},
         {"queue": HOSTILE},
         {"topology": HOSTILE},
-        {"env": {HOSTILE: HOSTILE}},
+        {"env": {"A": HOSTILE}},
         {"node_selector": {HOSTILE: HOSTILE}},
         {"tolerations": [{"key": HOSTILE, "value": HOSTILE}]},
         {"resources": dict.fromkeys(("cpu", "memory", "shared_memory", "ephemeral_storage"), HOSTILE)},
@@ -201,6 +217,10 @@ def test_hostile_values_stay_text(helm: Helm, values: dict[str, object]) -> None
 @pytest.mark.parametrize("character", ["\x7f", "\x85", "\ufeff"])
 def test_what_yaml_would_change_is_refused(helm: Helm, character: str) -> None:
     assert "control character" in helm.refusal("own", values=json.dumps({"env": {"A": f"a{character}b"}}))
+
+
+def texts_of(value: object) -> str:
+    return "".join(texts(value))
 
 
 def texts(value: object) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from phi3k_trainer.recipe import dump_recipe, load_recipe
+from phi3k_jobs.helm_values import helm_values
+from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 
 from .cluster import Cluster
@@ -51,9 +52,8 @@ class Releases:
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
-    def install(self, name: str, recipe: str, *settings: str, verb: str = "install") -> str:
-        """Install or upgrade a release with that recipe; again, as docs/chart.md says, where the operator is late."""
-        values = json.dumps({"recipe": recipe})
+    def install(self, name: str, values: str, *settings: str, verb: str = "install") -> str:
+        """Install or upgrade a release with those values; again, as docs/chart.md says, where the operator is late."""
         arguments = (name, str(CHART), "--values=-", *settings)
         result = self.try_helm(verb, *arguments, stdin=values)
         if "specified trainingRuntime must be created before the TrainJob" in result.stderr:
@@ -81,20 +81,20 @@ def releases(cluster: Cluster, restricted_namespace: str) -> Releases:
 
 
 def written(script: str, overrides: Sequence[str] = ()) -> str:
-    """The text of the demo's recipe that runs a script in the image that stands in for the trainer's."""
-    return dump_recipe(stand_in_recipe(script, *overrides))
+    """The values of the demo's recipe that runs a script in the image that stands in for the trainer's."""
+    return helm_values(stand_in_recipe(script, *overrides))
 
 
 def test_a_release_trains_is_tested_upgraded_and_uninstalled(releases: Releases, product_image: str) -> None:
     """Everything real: the product's image trains, `helm test` looks at it, the checkpoints outlive the release."""
     recipe = load_recipe(ready_recipe("demo"), [*SMALL, "cluster.kind=pytorchjob"])
     install = (f"--set=image={product_image}", "--set=image_pull_policy=Never")
-    releases.install("my-run", dump_recipe(recipe), *install)
+    releases.install("my-run", helm_values(recipe), *install)
     releases.wait_until_finished("my-run", "pytorchjob", 300)
     tested = releases.helm("test", "my-run", "--logs", "--timeout=180s")
     assert "Phase:          Succeeded" in tested
     assert "/runs" in tested
-    releases.install("my-run", dump_recipe(recipe), *install, verb="upgrade")
+    releases.install("my-run", helm_values(recipe), *install, verb="upgrade")
     before = releases.claims()
     releases.helm("uninstall", "my-run", "--wait")
     assert releases.claims() == before
@@ -149,8 +149,7 @@ def test_an_upgrade_changes_no_run_on_its_way(releases: Releases) -> None:
     recipe = written("sleep 600", ["cluster.kind=job"])
     releases.install("my-run", recipe)
     releases.install("my-run", recipe, verb="upgrade")
-    other = json.dumps({"recipe": recipe.replace("seed: 0", "seed: 1")})
-    for arguments, values in (((), other), (("--set=retries=9",), json.dumps({"recipe": recipe}))):
+    for arguments, values in (((), recipe.replace("seed: 0", "seed: 1")), (("--set=retries=9",), recipe)):
         refused = releases.try_helm("upgrade", "my-run", str(CHART), "--values=-", *arguments, stdin=values)
         assert refused.returncode != 0
         assert "a run isn't changed on its way" in refused.stderr
@@ -162,9 +161,8 @@ def test_an_upgrade_changes_no_run_on_its_way(releases: Releases) -> None:
 @pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(("kind", "other"), [("job", "pytorchjob"), ("trainjob", "job"), ("pytorchjob", "trainjob")])
 def test_an_upgrade_to_another_kind_is_refused_and_the_run_goes_on(releases: Releases, kind: str, other: str) -> None:
-    recipe = written("sleep 600")
-    releases.install("my-run", recipe, f"--set=kind={kind}")
-    values = json.dumps({"recipe": recipe})
+    values = written("sleep 600")
+    releases.install("my-run", values, f"--set=kind={kind}")
     refused = releases.try_helm("upgrade", "my-run", str(CHART), "--values=-", f"--set=kind={other}", stdin=values)
     assert refused.returncode != 0
     assert "the run my-run is there as a " in refused.stderr

@@ -45,18 +45,62 @@ app.kubernetes.io/component: trainer
 
 {{/* The web's ports and those of the addresses the recipe names (a W&B server, a mirror, a proxy), as JSON. */}}
 {{- define "phi3k.web-ports" -}}
-{{- $form := "^https?://[^/]*:([0-9]{1,5})(/.*)?$" -}}
-{{- $ports := list 443 80 -}}
-{{- $addresses := list .wandbAddress -}}
-{{- range $_, $value := .cluster.env -}}
-  {{- $addresses = append $addresses $value -}}
-{{- end -}}
-{{- range $addresses -}}
-  {{- if regexMatch $form . -}}
-    {{- $ports = append $ports (regexReplaceAll $form . "${1}" | atoi) -}}
-  {{- end -}}
+{{- $rules := .rules -}}
+{{- $ports := $rules.web_ports -}}
+{{- $ports = concat $ports (include "phi3k.ports" (dict "rules" $rules "name" "WANDB_BASE_URL" "value" .wandbAddress) | fromJsonArray) -}}
+{{- range $name, $value := .cluster.env -}}
+  {{- $ports = concat $ports (include "phi3k.ports" (dict "rules" $rules "name" $name "value" $value) | fromJsonArray) -}}
 {{- end -}}
 {{- uniq $ports | toJson -}}
+{{- end -}}
+
+{{/* The ports of the address, or of the comma-separated addresses, in a variable, as JSON. Input: rules, name, value. */}}
+{{- define "phi3k.ports" -}}
+{{- $rules := .rules -}}
+{{- $isProxy := regexMatch $rules.proxy_name .name -}}
+{{- $ports := list -}}
+{{- $parts := list -}}
+{{- $isAddress := true -}}
+{{- range splitList "," .value -}}
+  {{- $part := trimAll " " . -}}
+  {{- $parts = append $parts $part -}}
+  {{- $isAddress = and $isAddress (regexMatch $rules.address $part) -}}
+{{- end -}}
+{{- if eq (upper .name) "NO_PROXY" -}}
+{{- else if $isAddress -}}
+  {{- range $parts -}}
+    {{- $port := regexReplaceAll $rules.address . "${4}" -}}
+    {{- if $port -}}
+      {{- $ports = append $ports (atoi $port) -}}
+    {{- else if hasPrefix "socks" (lower .) -}}
+      {{- $ports = append $ports (int $rules.socks_port) -}}
+    {{- end -}}
+  {{- end -}}
+{{- else if regexMatch $rules.host_and_port .value -}}
+  {{- $port := regexReplaceAll $rules.host_and_port .value "${2}" | atoi -}}
+  {{- $host := regexReplaceAll $rules.host_and_port .value "${1}" -}}
+  {{- if or $isProxy (and (contains "." $host) (le $port 65535)) -}}
+    {{- $ports = append $ports $port -}}
+  {{- end -}}
+{{- end -}}
+{{- range $ports -}}
+  {{- if or (lt . 1) (gt . 65535) -}}
+    {{- fail (printf "%s has an address with a port that is not between 1 and 65535" $.name) -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson $ports -}}
+{{- end -}}
+
+{{/* Where an entry of cluster.egress leads. Input: its `to`. */}}
+{{- define "phi3k.destination" -}}
+{{- if or (contains ":" .) (regexMatch "^[0-9]" .) -}}
+ipBlock:
+  cidr: {{ contains "/" . | ternary . (printf "%s/%d" . (contains ":" . | ternary 128 32)) | toJson }}
+{{- else -}}
+namespaceSelector:
+  matchLabels:
+    kubernetes.io/metadata.name: {{ index (splitList "." .) 1 | toJson }}
+{{- end -}}
 {{- end -}}
 
 {{/* The spec of a claim. Input: cluster.cache or cluster.runs. */}}

@@ -121,6 +121,19 @@ env:
   {{- with .rendezvous }}
   {{- . | nindent 2 }}
   {{- end }}
+{{- with .run.cluster.pod.env_from }}
+envFrom:
+  {{- range . }}
+  {{- if eq (kindIs "invalid" .secret) (kindIs "invalid" .config_map) }}
+  {{- fail "each entry of pod.env_from should name either a secret or a config_map" }}
+  {{- end }}
+  {{- if not (kindIs "invalid" .secret) }}
+  - secretRef: {name: {{ toJson .secret }}}
+  {{- else }}
+  - configMapRef: {name: {{ toJson .config_map }}}
+  {{- end }}
+  {{- end }}
+{{- end }}
 resources:
   {{- include "phi3k.resources" .run | nindent 2 }}
 securityContext:
@@ -188,26 +201,27 @@ requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
   {{- $pairs = append $pairs (list "WANDB_RUN_ID" .) -}}
 {{- end -}}
 {{- $own := .cluster.env -}}
-{{- range $name, $_ := $own -}}
-  {{- with get (dict "WANDB_API_KEY" "wandb_secret" "HF_TOKEN" "hf_secret") $name -}}
-    {{- fail (printf "env can't set %s: put it into a secret, and name that in %s" $name .) -}}
-  {{- end -}}
-  {{- if regexMatch "^(WANDB_RUN_ID|PHI3K_(DEADLINE_SECONDS|HEALTH_FILE|IMAGE|LOG_FORMAT|METRICS_PORT)|PET_.*)$" $name -}}
-    {{- fail (printf "env can't set %s: phi3k, or the job's operator, sets it itself" $name) -}}
-  {{- end -}}
-{{- end -}}
+{{- $referred := .cluster.pod.env_secrets -}}
+{{- include "phi3k.check-variables" . -}}
 {{- $names := list -}}
 {{- range $pairs -}}
   {{- $name := index . 0 -}}
   {{- $names = append $names $name }}
+{{- if not (hasKey $referred $name) }}
 - name: {{ $name }}
   value: {{ hasKey $own $name | ternary (get $own $name) (index . 1) | replace "$" "$$" | toJson }}
+{{- end }}
 {{- end }}
 {{- range $name, $value := $own }}
 {{- if not (has $name $names) }}
 - name: {{ toJson $name }}
   value: {{ $value | replace "$" "$$" | toJson }}
 {{- end }}
+{{- end }}
+{{- range $name, $of := $referred }}
+- name: {{ toJson $name }}
+  valueFrom:
+    secretKeyRef: {name: {{ toJson $of.secret }}, key: {{ toJson $of.key }}}
 {{- end }}
 {{- with .cluster.wandb_secret }}
 - name: WANDB_API_KEY
@@ -219,6 +233,34 @@ requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
   valueFrom:
     secretKeyRef: {name: {{ toJson . }}, key: HF_TOKEN}
 {{- end }}
+{{- end -}}
+
+{{/* Fails for a variable that can't have its name, that has to be phi3k's own, or that looks like a secret. */}}
+{{- define "phi3k.check-variables" -}}
+{{- $rules := .rules -}}
+{{- $referred := .cluster.pod.env_secrets -}}
+{{- range $name, $_ := merge (dict) .cluster.env $referred -}}
+  {{- if not (regexMatch $rules.name $name) -}}
+    {{- fail (printf "%s can't be the name of a variable: use letters, digits and _" (toJson $name)) -}}
+  {{- end -}}
+  {{- with get $rules.section_of $name -}}
+    {{- fail (printf "env can't set %s: put it into a secret, and name that in %s" $name .) -}}
+  {{- end -}}
+  {{- if regexMatch $rules.own_variables $name -}}
+    {{- fail (printf "env can't set %s: phi3k, or the job's operator, sets it itself" $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $name, $value := .cluster.env -}}
+  {{- if hasKey $referred $name -}}
+    {{- fail (printf "env and pod.env_secrets both set %s: remove one" $name) -}}
+  {{- end -}}
+  {{- $named := and (regexMatch $rules.secret_name $name) (not (regexMatch $rules.harmless_name $name)) (not (regexMatch $rules.harmless_value $value)) -}}
+  {{- $login := and (regexMatch $rules.proxy_name $name) (regexMatch $rules.login_without_scheme $value) -}}
+  {{- if or $named $login (regexMatch $rules.secret_value $value) -}}
+    {{- fail (printf "env can't set %s: it looks like a secret, and values are stored where many can read them. Put it into a Secret and refer to that: pod.env_secrets.%s: {secret: NAME, key: KEY}" $name $name) -}}
+  {{- end -}}
+  {{- $_ := include "phi3k.ports" (dict "rules" $rules "name" $name "value" $value) -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "phi3k.volumes" -}}

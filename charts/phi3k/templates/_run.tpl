@@ -25,7 +25,14 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
 {{- if and $cluster.namespace (ne $cluster.namespace .Release.Namespace) -}}
   {{- fail (printf "the recipe says cluster.namespace %s: install it there with --namespace %s" $cluster.namespace $cluster.namespace) -}}
 {{- end -}}
-{{- $digest := sha256sum $text -}}
+{{- if dig "env" dict ($recipe.cluster | default dict) -}}
+  {{- fail "the recipe's cluster.env would stand in a ConfigMap, where many can read it: give it as the value env (`phi3k render --output helm-values` does)" -}}
+{{- end -}}
+{{- $identity := $text -}}
+{{- range $variable, $value := $cluster.env -}}
+  {{- $identity = printf "%s%s=%s\n" $identity $variable $value -}}
+{{- end -}}
+{{- $digest := sha256sum $identity -}}
 {{- $nodes := include "phi3k.nodes" $cluster | int -}}
 {{- $gpus := div (int $cluster.gpus) $nodes -}}
 {{- dict
@@ -39,6 +46,7 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
   "digest" $digest
   "configMap" (printf "%s-recipe-%s" $name (trunc 10 $digest))
   "arguments" (include "phi3k.arguments" (dict "name" $name "recipe" $recipe "stated" $stated "cluster" $cluster) | fromJsonArray)
+  "rules" (.Files.Get "files/environment.json" | fromJson)
   "wandbRunId" .Values.wandb_run_id
   "wandbAddress" (dig "wandb" "base_url" "" ($recipe.tracking | default dict) | default "" | toString)
   "version" .Chart.AppVersion
@@ -81,7 +89,7 @@ job
 
 {{/*
 The trainer's arguments, as JSON. What differs from the recipe's text is set, so that the recipe stored beside the run is
-the one in force. Kubernetes expands $(NAME) in arguments: $$ keeps it text.
+the one in force; the values of cluster.env stand in the pod's environment alone. Kubernetes expands $(NAME) in arguments: $$ keeps it text.
 */}}
 {{- define "phi3k.arguments" -}}
 {{- $stated := .stated -}}
@@ -89,7 +97,7 @@ the one in force. Kubernetes expands $(NAME) in arguments: $$ keeps it text.
 {{- if ne .name (toString .recipe.name) -}}
   {{- $arguments = concat $arguments (list "--set" (printf "name=%s" .name)) -}}
 {{- end -}}
-{{- range $field, $value := .cluster -}}
+{{- range $field, $value := omit .cluster "env" -}}
   {{- if ne (toJson $value) (toJson (get $stated $field)) -}}
     {{- $arguments = concat $arguments (list "--set" (printf "cluster.%s=%s" $field (toJson $value | replace "$" "$$"))) -}}
   {{- end -}}

@@ -43,6 +43,11 @@ Helm checks values by values.schema.json, but not what stands in the recipe's te
     {{- include "phi3k.check" (dict "at" (printf "%s[%d]" $at $index) "value" $item "schema" $schema.items) -}}
   {{- end -}}
 {{- else if eq $type "object" -}}
+  {{- range $schema.required -}}
+    {{- if not (hasKey $value .) -}}
+      {{- fail (printf "%s.%s is required" $at .) -}}
+    {{- end -}}
+  {{- end -}}
   {{- range $name, $item := $value -}}
     {{- $field := get ($schema.properties | default dict) $name | default $schema.additionalProperties -}}
     {{- if not $field -}}

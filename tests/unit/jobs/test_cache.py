@@ -81,6 +81,7 @@ PLACED = [
     "cluster.image_pull_secrets=[registry]",
     "cluster.resources.ephemeral_storage=7Gi",
     "cluster.hf_secret=hub",
+    "cluster.pod={env_from: [{secret: store}], env_secrets: {STORE_KEY: {secret: store, key: key}}}",
 ]
 VERBS = [warm_arguments(), list_arguments(), remove_arguments("model/a/b")]
 
@@ -115,10 +116,11 @@ def test_the_job_waits_in_the_recipes_queue() -> None:
     assert own["app.kubernetes.io/component"] == "cache"
 
 
-@pytest.mark.parametrize(("arguments", "secrets"), list(zip(VERBS, [["HF_TOKEN"], [], []], strict=True)))
+@pytest.mark.parametrize(("arguments", "secrets"), list(zip(VERBS, [["STORE_KEY", "HF_TOKEN"], [], []], strict=True)))
 def test_each_verb_has_the_secrets_that_it_needs(arguments: list[str], secrets: list[str]) -> None:
     (container,) = pod_of(objects_of(arguments))["containers"]
     assert [entry["name"] for entry in container["env"] if "valueFrom" in entry] == secrets
+    assert ("envFrom" in container) == bool(secrets)
 
 
 @pytest.mark.parametrize("arguments", VERBS)

@@ -1,6 +1,7 @@
 """From a recipe to the objects of its run."""
 
 import json
+from ipaddress import ip_address, ip_network
 from itertools import product
 
 import pytest
@@ -151,7 +152,7 @@ def test_secrets_are_named_and_never_read() -> None:
     ],
 )
 def test_a_variable_that_has_to_be_phi3ks_own_is_refused(name: str, what: str) -> None:
-    with pytest.raises(RecipeError, match=f"cluster.env can't set {name}.*{what}"):
+    with pytest.raises(RecipeError, match=f"cluster.env:? can't set {name}.*{what}"):
         objects(recipe(f"cluster.env={{{name}: x}}"))
 
 
@@ -231,7 +232,7 @@ def test_a_priority_in_no_queue_says_nothing_to_kueue() -> None:
     [
         "tracking.wandb.base_url=http://wandb.team-a.svc:8080",
         "cluster.env={WANDB_BASE_URL: 'http://wandb.team-a.svc:8080/'}",
-        "cluster.env={HTTPS_PROXY: 'http://user:word@proxy.example:8080'}",
+        "cluster.env={HTTPS_PROXY: 'proxy.example:8080'}",
     ],
 )
 def test_the_network_policy_lets_out_to_the_servers_the_recipe_names(override: str) -> None:
@@ -241,6 +242,118 @@ def test_the_network_policy_lets_out_to_the_servers_the_recipe_names(override: s
 
     assert ports() == [53, 53, 443, 80]
     assert ports(override) == [53, 53, 443, 80, 8080]
+
+
+def egress(*overrides: str) -> list[dict]:
+    (policy,) = (entry for entry in objects(recipe(*overrides)) if entry["kind"] == "NetworkPolicy")
+    return policy["spec"]["egress"]
+
+
+def test_the_web_is_everywhere_but_where_a_cloud_gives_machines_their_credentials() -> None:
+    _peers, _dns, web = egress()
+    pods, *blocks = web["to"]
+    assert pods == {"namespaceSelector": {}}
+    for address in ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254", "fe80::1"):
+        assert not any(lets_out(entry["ipBlock"], address) for entry in blocks), address
+    for address in ("198.51.100.1", "10.0.0.1", "2001:db8::1"):
+        assert any(lets_out(entry["ipBlock"], address) for entry in blocks), address
+
+
+def lets_out(block: dict, address: str) -> bool:
+    wanted = ip_address(address)
+    return wanted in ip_network(block["cidr"]) and not any(wanted in ip_network(part) for part in block["except"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "rule"),
+    [
+        ("{port: 15012}", {"ports": [{"protocol": "TCP", "port": 15012}]}),
+        (
+            "{port: 5353, protocol: UDP, to: 10.0.0.10}",
+            {"ports": [{"protocol": "UDP", "port": 5353}], "to": [{"ipBlock": {"cidr": "10.0.0.10/32"}}]},
+        ),
+        (
+            "{port: 988, to: 169.254.169.252/32}",
+            {"ports": [{"protocol": "TCP", "port": 988}], "to": [{"ipBlock": {"cidr": "169.254.169.252/32"}}]},
+        ),
+        (
+            "{port: 9000, to: 'fd00::1'}",
+            {"ports": [{"protocol": "TCP", "port": 9000}], "to": [{"ipBlock": {"cidr": "fd00::1/128"}}]},
+        ),
+        (
+            "{port: 9000, to: minio.tools}",
+            {
+                "ports": [{"protocol": "TCP", "port": 9000}],
+                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "tools"}}}],
+            },
+        ),
+    ],
+)
+def test_other_ways_out_are_named_in_the_recipe(entry: str, rule: dict) -> None:
+    assert egress(f"cluster.egress=[{entry}]")[-1] == rule
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{port: 0}",
+        "{port: 65536}",
+        "{port: 1, to: 10.0.0.0/99}",
+        "{port: 1, to: 1.2}",
+        "{port: 1, to: minio}",
+        "{port: 1, to: minio.example.com}",
+        "{to: minio.tools}",
+    ],
+)
+def test_a_way_out_that_cannot_be_is_refused(entry: str) -> None:
+    with pytest.raises(RecipeError, match=r"cluster\.egress\[0\]"):
+        recipe(f"cluster.egress=[{entry}]")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_secrets_reach_the_trainer_by_reference(kind: str) -> None:
+    wanted = recipe(
+        "cluster.pod.env_from=[{secret: store}, {config_map: team}]",
+        "cluster.pod.env_secrets.AWS_SECRET_ACCESS_KEY={secret: keys, key: aws}",
+        "cluster.pod.env_secrets.HOME={secret: keys, key: home}",
+    )
+    (container,) = pods(objects(wanted, kind=kind))["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "store"}}, {"configMapRef": {"name": "team"}}]
+    found = [entry for entry in container["env"] if entry["name"] in ("AWS_SECRET_ACCESS_KEY", "HOME")]
+    assert found == [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": "keys", "key": key}}}
+        for name, key in (("AWS_SECRET_ACCESS_KEY", "aws"), ("HOME", "home"))
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_variables_value_stands_in_the_pod_alone(kind: str) -> None:
+    rendered = objects(recipe("cluster.env.WHERE=only-here"), kind=kind)
+    where = [entry["kind"] for entry in rendered if "only-here" in json.dumps(entry)]
+    assert where == ["TrainingRuntime" if kind == "trainjob" else last(rendered)["kind"]]
+    (container,) = pods(rendered)["spec"]["containers"]
+    assert {"name": "WHERE", "value": "only-here"} in container["env"]
+    assert "only-here" not in json.dumps([part for name, part in container.items() if name != "env"])
+
+
+def test_another_variable_makes_another_run() -> None:
+    def identity(*overrides: str) -> tuple[str, str]:
+        rendered = objects(recipe(*overrides))
+        (config_map,) = [entry["metadata"]["name"] for entry in rendered if entry["kind"] == "ConfigMap"]
+        return config_map, last(rendered)["metadata"]["annotations"]["phi3k/recipe-sha256"]
+
+    first, other = identity("cluster.env.A=x"), identity("cluster.env.A=y")
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+
+
+def test_without_a_cluster_to_ask_auto_is_what_every_cluster_has() -> None:
+    assert last(objects(recipe("cluster.kind=auto")))["kind"] == "Job"
+
+
+@pytest.mark.parametrize("text", ["1e3", "y", "N", "on", "0o7", "1_000", ".5e1", "~", "", "0x1F", "null"])
+def test_text_that_a_reader_of_yaml_may_take_for_something_else_is_quoted(text: str) -> None:
+    assert to_yaml([{"value": text}]) in (f"---\nvalue: '{text}'\n", f'---\nvalue: "{text}"\n')
 
 
 def test_text_that_looks_like_yaml_or_a_template_stays_text() -> None:

@@ -20,7 +20,7 @@ from phi3k_trainer.model.loading import load_model, resolve_base
 from phi3k_trainer.processor import Phi3VProcessor
 from phi3k_trainer.prompts.conversation import Turn, with_image_tags
 from phi3k_trainer.prompts.template import Template
-from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe
+from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe, without_env
 from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.report import write_report
@@ -83,7 +83,7 @@ def evaluate_base(recipe: Recipe, *, console: Console | None = None) -> Evaluate
         model = load_model(base, dtype=torch_dtype(recipe), attention=recipe.model.attention, device=device_of(0))
         processor = Phi3VProcessor.from_pretrained(base, num_crops=recipe.model.num_crops)
     directory = RunDirectory(recipe.run_path).before.path
-    write_atomically(RunDirectory(directory).recipe, dump_recipe(recipe).encode(), "checkpoint.directory")
+    write_atomically(RunDirectory(directory).recipe, dump_recipe(without_env(recipe)).encode(), "checkpoint.directory")
     return _evaluate(_generator(model.eval(), processor, recipe), recipe, directory, 0, screen)
 
 

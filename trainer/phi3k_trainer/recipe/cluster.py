@@ -1,14 +1,22 @@
 """Where a run is placed on Kubernetes: the section `cluster`."""
 
-from typing import Literal
+import ipaddress
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
+from phi3k_trainer.recipe import environment
 from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.recipe.cluster_pod import PodSection
 from phi3k_trainer.recipe.durations import LONGEST_SECONDS, Duration
 
 # Retries times nodes are one number of Kubernetes', an int32.
 MOST_GPUS = 100_000
+NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+EGRESS_TO = (
+    r"^([0-9.]+(/[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(/[0-9]+)?"
+    r"|[a-z]([-a-z0-9]*[a-z0-9])?\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.svc(\.cluster\.local)?)?)$"
+)
 
 
 class ClaimSection(Section):
@@ -70,12 +78,35 @@ class ResourcesSection(Section):
     """Local disk of the container."""
 
 
+class EgressSection(Section):
+    """One more way out of the network policy."""
+
+    port: int = Field(ge=1, le=65535)
+    """Port of the pod or machine that answers: a Service's `targetPort`, not its `port`."""
+    protocol: Literal["TCP", "UDP"] = "TCP"
+    """Protocol."""
+    to: str | None = Field(default=None, pattern=EGRESS_TO)
+    """An address, a range (`10.0.0.0/8`), or a Service as `name.namespace`: all pods there; null: anywhere."""
+
+    @field_validator("to")
+    @classmethod
+    def _an_address_is_one(cls, to: str | None) -> str | None:
+        if to is not None and (":" in to or to[0].isdigit()):
+            try:
+                ipaddress.ip_network(to, strict=False)
+            except ValueError as error:
+                raise ValueError(
+                    f"should be an address, a range such as 10.0.0.0/8, or name.namespace: {error}"
+                ) from None
+        return to
+
+
 class ClusterSection(Section):
     """The job's shape and place."""
 
     kind: Literal["auto", "pytorchjob", "trainjob", "job"] = "auto"
-    """auto takes what the cluster has: pytorchjob, else trainjob, else job."""
-    namespace: str | None = None
+    """auto takes what the cluster has: pytorchjob, else trainjob, else job; where no cluster is asked, job."""
+    namespace: str | None = Field(default=None, pattern=NAMESPACE)
     """Namespace; null: the current context's."""
     image: str = "ghcr.io/phi3k/phi3k:0.1.0"
     """The trainer image."""
@@ -122,7 +153,9 @@ class ClusterSection(Section):
     grace: Duration = "5m"
     """Time between SIGTERM and SIGKILL: one step plus one save must fit."""
     network_policy: bool = True
-    """Whether egress is limited to DNS, the peers, W&B and the hub."""
+    """Whether egress is limited to DNS, the peers, the web and the addresses that the recipe names."""
+    egress: tuple[EgressSection, ...] = Field(default=(), strict=False)
+    """What the network policy lets out besides: `{port: 9000, to: minio.tools}`."""
     disruption_budget: bool = False
     """Whether a PodDisruptionBudget holds off voluntary evictions."""
     pod_monitor: bool = False
@@ -130,4 +163,19 @@ class ClusterSection(Section):
     log_format: Literal["text", "json"] = "text"
     """Form of the log lines."""
     env: dict[str, str] = Field(default_factory=dict)
-    """More environment variables of the trainer."""
+    """More environment variables of the trainer; they stand in the pod alone, and secrets come by `pod`."""
+    pod: PodSection = PodSection()
+    """What the trainer's pod has besides."""
+
+    @field_validator("env")
+    @classmethod
+    def _env_is_fit_to_be_read(cls, env: dict[str, str]) -> dict[str, str]:
+        if found := list(environment.problems(env)):
+            raise ValueError("; ".join(found))
+        return env
+
+    @model_validator(mode="after")
+    def _a_variable_has_one_value(self) -> Self:
+        for name in sorted(self.env.keys() & self.pod.env_secrets.keys()):
+            raise ValueError(f"env and pod.env_secrets both set {name}: remove one")
+        return self

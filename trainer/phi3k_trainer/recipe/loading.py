@@ -13,7 +13,7 @@ from phi3k_trainer.errors import MissingInputError, RecipeError
 from phi3k_trainer.recipe.overrides import OverrideError, parse_override, set_value
 from phi3k_trainer.recipe.problems import explain, place
 from phi3k_trainer.recipe.recipe import Recipe
-from phi3k_trainer.recipe.yaml_reader import CORE_SCALARS, STRING, Document, KeyPath, read_yaml
+from phi3k_trainer.recipe.yaml_reader import GO_SCALARS, STRING, Document, KeyPath, read_yaml
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -47,9 +47,9 @@ def parse_recipe(text: str, *, origin: str = "recipe", overrides: Sequence[str] 
         try:
             path, value = parse_override(override, Recipe)
             values = set_value(values, path, value)
-            set_by[path] = f"--set {override}"
+            set_by[path] = f"--set {_without_secrets(override)}"
         except OverrideError as error:
-            findings.append(((0, ""), f"--set {override}: {error}"))
+            findings.append(((0, ""), f"--set {_without_secrets(override)}: {error}"))
     findings += [
         ((problem.line, _dotted(problem.path)), f"line {problem.line}, {_dotted(problem.path)}: {problem.message}")
         for problem in document.problems
@@ -92,13 +92,19 @@ def _override_of(path: KeyPath, document: Document, set_by: Mapping[KeyPath, str
     return None
 
 
+def _without_secrets(override: str) -> str:
+    """The override without its value where that may be a secret: a refusal must not print it."""
+    name = override.partition("=")[0]
+    return f"{name}=..." if name.strip() == "cluster" or name.strip().startswith("cluster.env") else override
+
+
 def _dotted(path: KeyPath) -> str:
     names = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return names.removeprefix(".") or "recipe"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes YAML that 1.1 and 1.2 readers understand alike: text that either takes for a number is quoted."""
+    """Writes YAML that 1.1, 1.2 and Go's readers understand alike: text that one takes for a number is quoted."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         """Write every value out."""
@@ -111,8 +117,13 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
-for _tag, _pattern, _first in CORE_SCALARS:
+for _tag, _pattern, _first in GO_SCALARS:
     _Dumper.add_implicit_resolver(_tag, _pattern, _first)
+
+
+def without_env(recipe: Recipe) -> Recipe:
+    """The recipe as it is written anywhere but into the pod: without the values of `cluster.env`."""
+    return recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"env": {}})})
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -127,8 +138,10 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def recipe_sha256(recipe: Recipe) -> str:
-    """SHA-256 of what `dump_recipe` writes, as hexadecimal: `sha256sum` of the file in a run's ConfigMap gives it too.
+    """SHA-256 (hexadecimal) of the recipe in force: its text without `cluster.env`, then a line NAME=VALUE for each.
 
-    Spelling, comments and the order of fields in the recipe's own file don't matter.
+    Without such variables `sha256sum` of the file in a run's ConfigMap gives it too. Spelling, comments and the order
+    of fields in the recipe's own file don't matter.
     """
-    return hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()
+    env = "".join(f"{name}={value}\n" for name, value in sorted(recipe.cluster.env.items()))
+    return hashlib.sha256((dump_recipe(without_env(recipe)) + env).encode()).hexdigest()

@@ -13,10 +13,13 @@ from phi3k_trainer.recipe.yaml_reader import KeyPath
 
 def section_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
     """The section that the mapping at `path` is read into, or None where it is no section."""
+    is_free_key = False
     for part in path:
         field = model.model_fields.get(str(part))
-        if isinstance(part, int):
+        if isinstance(part, int) or is_free_key:
+            is_free_key = False
             continue
+        is_free_key = field is not None and get_origin(field.annotation) is dict
         section = _section_of(field.annotation) if field else None
         if section is None:
             return None
@@ -28,7 +31,7 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
     """The section inside an annotation such as `TolerationSection`, `X | None` or `tuple[X, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (tuple, types.UnionType, Annotated):
+    if get_origin(annotation) in (tuple, dict, types.UnionType, Annotated):
         return next((found for part in get_args(annotation) if (found := _section_of(part))), None)
     return None
 
@@ -81,6 +84,8 @@ def explain(errors: Sequence[ErrorDetails], recipe: type[BaseModel], path: KeyPa
     """What is wrong with the value at `path`, in words; several findings are those of the members of a union."""
     error = errors[0]
     kind, value = error["type"], error["input"]
+    # A value there may be a secret.
+    shown = "what is there" if path[:2] == ("cluster", "env") else _shown(value)
     if kind == "extra_forbidden":
         return unknown_key(recipe, path)
     if kind == "missing":
@@ -88,14 +93,14 @@ def explain(errors: Sequence[ErrorDetails], recipe: type[BaseModel], path: KeyPa
     if kind == "value_error":
         return error["msg"].removeprefix("Value error, ")
     if kind == "model_type":
-        return f"should be a mapping of keys, not {_shown(value)}"
+        return f"should be a mapping of keys, not {shown}"
     if kind == "literal_error":
         expected = error["ctx"]["expected"]
         message = f"should be one of {expected}, not {_shown(value)}"
         near = nearest(str(value), [part.strip(" '") for part in expected.replace(" or ", ",").split(",")])
         return f"{message}; did you mean {near}?" if near else message
     expectations = dict.fromkeys(_expectation(error["msg"]) for error in errors)
-    return f"should {' or '.join(expectations)}, not {_shown(value)}"
+    return f"should {' or '.join(expectations)}, not {shown}"
 
 
 def _expectation(message: str) -> str:

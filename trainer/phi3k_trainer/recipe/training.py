@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.recipe.environment import address_problem
 
 
 class TrainingSection(Section):
@@ -99,6 +100,13 @@ class WandbSection(Section):
     """Address of the server; null: WANDB_BASE_URL or the public one."""
     artifacts: bool = True
     """Whether checkpoints are uploaded as artifacts (online only)."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_is_an_address(cls, address: str | None) -> str | None:
+        if address is not None and (problem := address_problem(address)):
+            raise ValueError(problem)
+        return address
 
 
 class TrackingSection(Section):

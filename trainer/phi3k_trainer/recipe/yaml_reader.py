@@ -37,6 +37,8 @@ CORE_SCALARS: tuple[tuple[str, re.Pattern[str], list[str]], ...] = (
         list("-+.0123456789"),
     ),
 )
+GO_SCALARS = (*CORE_SCALARS, (BOOLEAN, re.compile(r"^[yYnN]$"), list("yYnN")))
+"""What kubectl and Helm take for something else than text, besides what PyYAML does: a writer has to quote it."""
 """Tag, pattern and possible first characters of the plain scalars that are not text ("": the empty scalar)."""
 
 KeyPath = tuple[str | int, ...]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from phi3k_trainer.evaluation.predictions import Prediction
-from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe import Recipe, without_env
 from phi3k_trainer.tracking.thumbnails import thumbnail
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.tracking.wandb_mode import KEY_VARIABLE, Choice, Server, choose_mode, server_address
@@ -28,7 +28,7 @@ def start_wandb(
     """Start or continue the run `run_id` and say in one note what was chosen and why.
 
     Args:
-        recipe: The recipe in force; the whole of it becomes the run's configuration.
+        recipe: The recipe in force; all of it but `cluster.env` becomes the run's configuration.
         run_directory: W&B keeps its files in <run_directory>/wandb.
         run_id: The same across restarts makes it one run.
         environment: What `describe_environment` gives; stands in the configuration too.
@@ -85,7 +85,7 @@ def _init(
         resume="allow",
         mode=mode,
         dir=str(directory),
-        config={"recipe": recipe.model_dump(mode="json"), "environment": dict(environment)},
+        config={"recipe": without_env(recipe).model_dump(mode="json"), "environment": dict(environment)},
         settings=wandb.Settings(
             base_url=server_address(section),
             init_timeout=INIT_SECONDS,

@@ -13,7 +13,7 @@ from typing import Any
 from phi3k_trainer.errors import OutputError, RecipeError, StorageError
 from phi3k_trainer.evaluation.evaluate import Evaluation
 from phi3k_trainer.files import damage_named, open_regular, read_document, write_atomically
-from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe
+from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe, without_env
 from phi3k_trainer.run_directory import RECIPE, REMEDIES, RunDirectory
 from phi3k_trainer.training.checkpoint import list_checkpoints
 
@@ -114,7 +114,7 @@ def claim(directory: RunDirectory, recipe: Recipe, *, resume: bool) -> None:
             f"{directory.path} already holds a run of this recipe. Go on with --resume, choose another name, "
             "or move that directory away."
         )
-    write_atomically(directory.recipe, dump_recipe(recipe).encode(), "checkpoint.directory")
+    write_atomically(directory.recipe, dump_recipe(without_env(recipe)).encode(), "checkpoint.directory")
 
 
 def _recipe_of(directory: RunDirectory) -> Recipe:

@@ -12,7 +12,7 @@ from torch import nn
 
 from phi3k_trainer.errors import StorageError
 from phi3k_trainer.files import convert, damage_named, read_json
-from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe import Recipe, without_env
 from phi3k_trainer.run_directory import BASE_RECORD
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.base_record import BaseRecord
@@ -111,7 +111,8 @@ class CheckpointKeeper:
             tracker.log_checkpoint(self.path_of(state.step), aliases)
 
     def _documents(self, state: TrainingState) -> dict[str, Any]:
-        documents: dict[str, Any] = {STATE_FILE: state.to_json(), RECIPE_FILE: self._recipe.model_dump(mode="json")}
+        recipe = without_env(self._recipe).model_dump(mode="json")
+        documents: dict[str, Any] = {STATE_FILE: state.to_json(), RECIPE_FILE: recipe}
         documents[BASE_RECORD] = asdict(self._base)
         if self._adapter_config is not None:
             documents[ADAPTER_CONFIG_FILE] = dict(self._adapter_config)
