@@ -45,8 +45,8 @@ cluster: {{gpus: 0}}
 """
 COLOURS = ("red", "green", "blue", "orange")
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["phi3k_trainer.training.run", "bitsandbytes", "peft"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["phi3k_trainer.training.run", "bitsandbytes", "peft"])
 
 
 def write_rows(directory: Path, count: int = 40, *, without_picture_every: int = 4) -> None:
@@ -93,7 +93,7 @@ def start(
         environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_processes, "MASTER_PORT": port}
         output = str(log) if log else os.devnull
         arguments = (str(recipe), overrides, resume, environment, output, kill_at_fsync, terminate_in)
-        process = _context.Process(target=_train, args=arguments, daemon=True)
+        process = CONTEXT.Process(target=_train, args=arguments, daemon=True)
         process.start()
         processes.append(process)
     return processes

@@ -1,5 +1,6 @@
 """Answers in batches are the answers one would get alone. A real tiny model with random weights answers."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from phi3k_trainer.errors import DataError
 from phi3k_trainer.evaluation.evaluate import Evaluation, evaluate, with_shuffled_pictures
 from phi3k_trainer.evaluation.generation import Generator, Question, StoppedError
 from phi3k_trainer.evaluation.predictions import read_predictions
+from phi3k_trainer.model.language import LongRotaryEmbedding
 from phi3k_trainer.model.loading import load_model
 from phi3k_trainer.model.tiny import build_tiny
 from phi3k_trainer.prompts.conversation import Turn
@@ -149,10 +151,26 @@ def test_being_told_to_stop_is_noticed_between_batches(generator: Generator, exa
         replace(generator, batch_size=2, should_stop=lambda: next(looks)).answers(questions(examples))
 
 
-def test_rows_beyond_the_original_window_keep_to_themselves(generator: Generator) -> None:
+def test_rows_that_leave_the_original_window_share_a_batch_only_with_rows_that_leave_it_at_the_same_token(
+    generator: Generator,
+) -> None:
     window = generator.model.config.original_max_position_embeddings
-    lengths = [10, window, 20, window - 12, window - 11]
-    assert replace(generator, max_new_tokens=12)._batches(lengths) == [[1, 4], [3, 2, 0]]
+    lengths = [10, window, 20, window + 7, window - 11, window - 10, window, window + 1]
+    batches = replace(generator, max_new_tokens=12)._batches(lengths)
+    assert batches == [[3, 7], [1, 6], [5], [4, 2, 0]]
+
+
+def test_an_answer_does_not_depend_on_when_others_leave_the_original_window(generator: Generator) -> None:
+    asked = [Question(str(count), (Turn("user", "What is it? " * count),), ()) for count in (6, 7, 8)]
+    lengths = [generator.encoder.prompt_length(one.turns, one.images) for one in asked]
+    model = copy.deepcopy(generator.model)
+    model.config.original_max_position_embeddings = max(lengths) + 1
+    model.config.rope_parameters["long_factor"] = [1.0 + index / 4 for index in range(16)]
+    model.model.rotary_emb = LongRotaryEmbedding(model.config)
+    asking = replace(generator, model=model, max_new_tokens=12)
+    alone = replace(asking, batch_size=1).answers(asked)
+    assert asking.answers(asked) == alone
+    assert generator.answers(asked) != alone, "the long factors make no difference here"
 
 
 def test_an_evaluation_is_written_and_read_back(

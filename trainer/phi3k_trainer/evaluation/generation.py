@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -86,13 +87,20 @@ class Generator:
     def _batches(self, lengths: Sequence[int]) -> list[list[int]]:
         """Indices of prompts, longest first so that memory runs out at once or never, little of a batch being padding.
 
-        Prompts that reach the long-context rotary embedding don't share a batch with others: it would change theirs.
+        The long-context rotary embedding holds for all rows of a batch as soon as one of them needs it. So prompts that
+        are in need of it, those that will never be, and those that come to be while they are answered don't share a
+        batch; of the last only those of one length do, which need it at the same token.
         """
-        window = self.model.config.original_max_position_embeddings
+        window: int = self.model.config.original_max_position_embeddings
+
+        def switch(length: int) -> int:
+            """New tokens that the model still sees with the short-context embedding; -1 if not even the prompt."""
+            return min(max(window - length, -1), self.max_new_tokens - 1)
+
         descending = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
         batches: list[list[int]] = []
-        for crosses in (True, False):
-            side = [index for index in descending if (lengths[index] + self.max_new_tokens > window) is crosses]
+        for _, together in groupby(descending, lambda index: switch(lengths[index])):
+            side = list(together)
             batches += [side[start : start + self.batch_size] for start in range(0, len(side), self.batch_size)]
         return batches
 
