@@ -97,6 +97,24 @@ def test_equal_cells_in_two_folders_are_one_row_when_they_show_one_picture(
     assert (len(dataset.train), dataset.repeated) == (1, 1)
 
 
+def test_a_copied_folder_repeats_its_rows(read: Callable[..., Dataset], folder: Path) -> None:
+    for shop in ("shop", "copy of shop"):
+        write_picture(folder / shop / "0.png", 7)
+        write_jsonl(folder / shop / "rows.jsonl", [{"title": "Coat", "price": 1.0, "image": "0.png"}])
+    dataset = read(source="jsonl")
+    assert (len(dataset.train), dataset.repeated) == (1, 1)
+
+
+def test_where_the_files_lie_does_not_change_the_data(read: Callable[..., Dataset], tmp_path: Path) -> None:
+    for root in (tmp_path / "data", tmp_path / "moved elsewhere"):
+        for shop in range(5):  # equal cells, so that the pictures alone order the rows
+            write_picture(root / f"shop-{shop}/0.png", shop)
+            write_jsonl(root / f"shop-{shop}/rows.jsonl", [{"title": "Coat", "price": 1.0, "image": "0.png"}])
+    here, there = (read(source="jsonl", path=tmp_path / name) for name in ("data", "moved elsewhere"))
+    assert len(here.train) == 5
+    assert here.digest == there.digest
+
+
 def test_bad_rows_in_equal_places_of_two_folders_are_both_counted(read: Callable[..., Dataset], folder: Path) -> None:
     for shop in ("shop-a", "shop-b"):
         (folder / shop).mkdir()
@@ -263,6 +281,15 @@ def test_a_used_column_that_stands_in_the_header_twice_is_refused(read: Callable
     (folder / "rows.csv").write_text("title,price,title,note,note\nCoat,1,Cape,a,b\n")
     with pytest.raises(DataError, match="several columns named 'title'"):
         read(source="csv", image=None)
+
+
+def test_a_value_that_may_have_swallowed_rows_is_remarked_on(read: Callable[..., Dataset], folder: Path) -> None:
+    (folder / "rows.csv").write_text('code,price,title\n1,1,"Coat\n2,2,Cape\n3,3,TV 13"\n4,4,"Scarf\nof wool"\n')
+    dataset = read(source="csv", image=None)
+    assert len(dataset.train) == 2
+    (remark,) = dataset.remarks
+    assert remark.startswith("1 rows of rows.csv hold")
+    assert "rows.csv:2" in remark
 
 
 # Values that can't be read

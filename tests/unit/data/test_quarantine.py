@@ -40,6 +40,7 @@ def test_over_the_budget_the_message_has_counts_reasons_and_the_file(tmp_path: P
     assert "6 of 100 rows" in message
     assert "http_404 4, missing_value 2" in message
     assert str(tmp_path / "q.jsonl") in message
+    assert report.rejections[0].detail in message
 
 
 def test_a_report_can_be_extended_by_what_encoding_finds(tmp_path: Path) -> None:

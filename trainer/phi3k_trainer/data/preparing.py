@@ -47,12 +47,22 @@ def prepare(
     local = verify_files((location for location in locations if not is_url(location)), verifier, progress)
     fetched = fetch_pictures(urls, section.fetch, store, verifier, known_failures=known_failures, progress=progress)
     found = {**local, **fetched}
-    outcomes = [_outcome(row, found, store) for row in selection.rows]
-    rejections = [*selection.rejections, *(outcome for outcome in outcomes if isinstance(outcome, Rejection))]
+    rejections = list(selection.rejections)
+    rows: dict[tuple[str, ...], PreparedRow] = {}
+    repeated = selection.repeated
+    for row in selection.rows:
+        outcome = _outcome(row, found, store)
+        if isinstance(outcome, Rejection):
+            rejections.append(outcome)
+            continue
+        # Equal cells in a copied folder show equal pictures under other names, which is known only now.
+        identity = (row.key, row.digest, *(image.sha256 for image in outcome.images))
+        repeated += identity in rows
+        rows.setdefault(identity, outcome)
     return Prepared(
-        rows=tuple(outcome for outcome in outcomes if isinstance(outcome, PreparedRow)),
+        rows=tuple(rows.values()),
         rejections=tuple(sorted(rejections, key=lambda rejection: (order_hash(rejection.key), rejection.detail))),
-        repeated=selection.repeated,
+        repeated=repeated,
         beyond_max_rows=selection.beyond_max_rows,
         remarks=selection.remarks,
     )

@@ -2,7 +2,6 @@
 
 import hashlib
 import heapq
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -41,16 +40,16 @@ class RowBuilder:
         """The row of `record`, or why there is none; whatever a record holds, it stops no other."""
         key = record.where
         try:
-            content = content_digest(record.columns)
-            key = content[:32] if self._section.key is None else printable(str(record.columns.get(self._section.key)))
-            return self._row(record, key, content)
+            digest = content_digest(record.columns)
+            key = digest[:32] if self._section.key is None else printable(str(record.columns.get(self._section.key)))
+            return self._row(record, key, digest)
         except UnusableRowError as unusable:
             return Rejection(key, unusable.reason, f"{record.where}: {unusable}")
         except Exception as error:  # one odd record must not end the run: it is named and set aside
             detail = f"{record.where}: the row can't be read: {type(error).__name__}: {error}"
             return Rejection(key, "unreadable_row", detail)
 
-    def _row(self, record: Record, key: str, content: str) -> Row:
+    def _row(self, record: Record, key: str, digest: str) -> Row:
         self._check_values(record)
         images = tuple(
             source
@@ -59,7 +58,7 @@ class RowBuilder:
         )
         turns, fields = self._conversation(record, len(images))
         _check_turns(turns, len(images))
-        return Row(key, _identity(content, images), images, turns, fields, record.where)
+        return Row(key, digest, images, turns, fields, record.where)
 
     def _check_values(self, record: Record) -> None:
         for column in self.needed_columns:
@@ -81,12 +80,6 @@ class RowBuilder:
             return (*system, user, Turn("assistant", self._answer.render(columns))), self._answer.values(columns)
         except DataError as error:
             raise UnusableRowError("unusable_value", str(error)) from error
-
-
-def _identity(content: str, images: Iterable[ImageSource]) -> str:
-    """What tells rows with one key apart: equal cells mean other pictures where relative paths start elsewhere."""
-    locations = [image.location for image in images]
-    return hashlib.sha256(json.dumps([content, locations]).encode()).hexdigest()
 
 
 def _is_unicode(text: str) -> bool:
@@ -182,13 +175,16 @@ def select_rows(
 
 @dataclass(frozen=True)
 class _Candidate:
-    rank: tuple[str, str]
+    rank: tuple[str, str, str]
+    """Hash of the key; cells; where the pictures are, for equal cells mean other pictures in another folder."""
     item: Row | Rejection
 
     @classmethod
     def of(cls, item: Row | Rejection) -> "_Candidate":
-        content = item.digest if isinstance(item, Row) else f"{item.reason}:{item.detail}"
-        return cls((order_hash(item.key), content), item)
+        if isinstance(item, Rejection):
+            return cls((order_hash(item.key), f"{item.reason}:{item.detail}", ""), item)
+        locations = "\n".join(source.location or "" for source in item.images)
+        return cls((order_hash(item.key), item.digest, locations), item)
 
     @property
     def identity(self) -> bytes:

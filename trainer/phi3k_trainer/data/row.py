@@ -50,7 +50,7 @@ class Row:
     key: str
     """Identity across versions of the data: the key column's value, or a hash of the row's content."""
     digest: str
-    """SHA-256 of the row's content and of where its pictures are; rows with the same key and digest are one row."""
+    """SHA-256 of the row's cells; rows with the same key, digest and pictures are one row."""
     images: tuple[ImageSource, ...]
     turns: tuple[Turn, ...]
     fields: Mapping[str, str]

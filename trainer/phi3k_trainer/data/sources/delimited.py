@@ -37,25 +37,42 @@ def read_csv(
     yield from left_out(section, files)
 
 
-def csv_file(file: TableFile, needed: tuple[str, ...], pictures: tuple[str, ...]) -> Iterator[Record | Rejection]:
-    """Rows of one file.
+def csv_file(
+    file: TableFile, needed: tuple[str, ...], pictures: tuple[str, ...]
+) -> Iterator[Record | Rejection | Remark]:
+    """Rows of one file, and a remark where values over several lines look as if they had swallowed rows.
 
     Raises:
         DataError: a column is missing, or the file is damaged.
     """
     csv.field_size_limit(_LONGEST_FIELD)
-    rows = delimited_rows(text_lines(file.path, ""), _TAB if table_suffix(file.path) == ".tsv" else ",")
+    delimiter = _TAB if table_suffix(file.path) == ".tsv" else ","
+    rows = delimited_rows(text_lines(file.path, ""), delimiter)
     header = _header(file, rows)
     constants = {name: value for name, value in file.partitions.items() if name not in header}
     require_columns((*needed, *pictures), [*header, *constants], str(file.path))
+    suspects: list[str] = []
     for number, values in rows:
         where = file.where(number)
         if isinstance(values, str):
             yield Rejection(where, "unreadable_row", values)
         elif len(values) == len(header):
+            if any(_holds_row(value, len(header), delimiter) for value in values):
+                suspects.append(where)
             yield Record(where, dict(zip(header, values, strict=True)) | constants, pictures, file.folder)
         else:
             yield Rejection(where, "unreadable_row", f"{len(values)} values for {len(header)} columns")
+    if suspects:
+        yield Remark(
+            f"{len(suspects)} rows of {file.place} hold a quoted value over several lines that look like rows of their "
+            f"own, the first in {suspects[0]}: see that no quotation mark is missing."
+        )
+
+
+def _holds_row(value: str, num_columns: int, delimiter: str) -> bool:
+    """Whether a line behind the first in `value` has as many values as a row: two quotation marks may be missing."""
+    behind = value.splitlines()[1:] if "\n" in value or "\r" in value else []
+    return num_columns > 1 and any(len(values) == num_columns for values in csv.reader(behind, delimiter=delimiter))
 
 
 def _header(file: TableFile, rows: Iterator[tuple[int, list[str] | str]]) -> list[str]:

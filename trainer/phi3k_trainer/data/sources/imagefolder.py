@@ -48,7 +48,7 @@ def _described(
     named: set[Path] = set()
     for table in tables:
         for record in _metadata(table, needed):
-            described = record if isinstance(record, Rejection) else _with_picture(record)
+            described = _with_picture(record) if isinstance(record, Record) else record
             if isinstance(described, Record):
                 value = described.columns[described.picture_columns[0]]
                 each = value if isinstance(value, list | tuple) else [value]
@@ -60,7 +60,7 @@ def _described(
         yield Remark(text)
 
 
-def _metadata(table: TableFile, needed: tuple[str, ...]) -> Iterator[Record | Rejection]:
+def _metadata(table: TableFile, needed: tuple[str, ...]) -> Iterator[Record | Rejection | Remark]:
     match table.path.suffix:
         case ".csv":
             return csv_file(table, needed, ())
