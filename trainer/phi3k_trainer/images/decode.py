@@ -1,6 +1,7 @@
 """From the bytes of a picture somebody else made to an RGB picture as a viewer shows it."""
 
 import io
+import sys
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -16,9 +17,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from phi3k_trainer.images import bmp, jpeg, tiff
 from phi3k_trainer.images.errors import ImageError
 from phi3k_trainer.images.formats import FORMATS, format_of, other_kind
-from phi3k_trainer.images.jpeg import check_work
 from phi3k_trainer.images.memory import DECODING_BYTES, MemoryBudget
 from phi3k_trainer.images.png import holds_every_row, pixel_chunks
 
@@ -78,7 +79,7 @@ def use_decoded(data: bytes, use: Callable[[Image.Image], Used], *, max_pixels: 
     Raises:
         ImageError, MemoryError: as `decode_image`.
     """
-    image = _open(data)
+    image = _open(data, max_pixels)
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise ImageError(
@@ -86,7 +87,7 @@ def use_decoded(data: bytes, use: Callable[[Image.Image], Used], *, max_pixels: 
             f"the picture has {image.width} x {image.height} pixels, more than data.max_pixels = {max_pixels}",
         )
     if image.format == "JPEG":
-        check_work(data, pixels)
+        jpeg.check_work(data, pixels)
     orientation = _orientation(image)
     with _MEMORY.reserved(pixels * _BYTES_PER_PIXEL[str(image.format)]):
         rgb = _decoded(image, data)
@@ -115,7 +116,7 @@ def image_header(data: bytes) -> tuple[str, int, int]:
     Raises:
         ImageError: with reason `empty`, `unsupported_format` or `unreadable`.
     """
-    image = _open(data)
+    image = _open(data, max_pixels=sys.maxsize)
     name, (width, height) = str(image.format), image.size
     return (name, height, width) if _orientation(image) in _SWAPS_SIDES else (name, width, height)
 
@@ -134,11 +135,15 @@ def check_signature(data: bytes) -> None:
         raise ImageError("unsupported_format", f"not a picture in a supported format ({', '.join(FORMATS)}): {seen}")
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
+def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     """The picture with its header read. Pillow's own cap on pixels is for programs without one: `open` isn't asked."""
     check_signature(data)
     name = format_of(data)
     assert name is not None
+    if name == "TIFF":
+        tiff.check_work(data, max_pixels)
+    elif name == "BMP":
+        bmp.check_work(data)
     try:
         return _DECODERS[name](io.BytesIO(pixel_chunks(data) if name == "PNG" else data))
     except (ImageError, MemoryError):
