@@ -127,19 +127,24 @@ def _lost_node(facts: Facts) -> Diagnosis | None:
 
 def _quota(facts: Facts) -> Diagnosis | None:
     for event in facts.events:
-        if "exceeded quota" in event.get("message", "") and len(facts.pods) < facts.run.nodes:
+        if "exceeded quota" in event.get("message", "") and _misses_pods(facts):
             return Diagnosis("Pending", event["message"], "ask for less, or free some of the namespace's quota")
     return None
 
 
 def _admission(facts: Facts) -> Diagnosis | None:
     for event in facts.events:
-        if event.get("reason") in ("FailedCreate", "FailedCreatePod") and not facts.pods:
+        if event.get("reason") in ("FailedCreate", "FailedCreatePod") and _misses_pods(facts):
             message = event["message"]
             return Diagnosis(
                 "Pending", f"the cluster refuses its pods: {message}", admission.advice(message, facts.run.name)
             )
     return None
+
+
+def _misses_pods(facts: Facts) -> bool:
+    """Return whether a replica has no pod: what once refused one may let it in by now."""
+    return len(facts.pods) < facts.run.nodes
 
 
 def _claim(facts: Facts) -> Diagnosis | None:

@@ -42,7 +42,7 @@ _EVICTIONS = (
     ),
 )
 _TRIED_AGAIN = "; if it stays so, ask who runs the cluster to look at the node, or choose others with "
-_OTHER_NODES = f"another attempt is made{_TRIED_AGAIN}cluster.node_selector"
+_OTHER_NODES = f"another attempt may succeed{_TRIED_AGAIN}cluster.node_selector"
 _REFUSALS = (
     (
         re.compile("TopologyAffinityError"),
@@ -53,7 +53,7 @@ _REFUSALS = (
         re.compile("NodeAffinity"),
         "correct cluster.node_selector: the node's labels have changed since the pod was placed",
     ),
-    (re.compile("NodeShutdown"), "another attempt is made, on a node that does not shut down"),
+    (re.compile("NodeShutdown"), "another attempt finds a node that does not shut down"),
     (re.compile("OutOf.+"), f"the node has less than the scheduler took it to have: {_OTHER_NODES}"),
     (re.compile("SMTAlignmentError"), "ask for an even number of CPUs with cluster.resources.cpu"),
     (

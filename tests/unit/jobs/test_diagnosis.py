@@ -147,8 +147,18 @@ def test_a_pod_that_no_scheduler_has_looked_at_names_the_scheduler() -> None:
     assert "being started" in diagnose(replace(facts, now=created + timedelta(seconds=30))).cause
 
 
-def test_a_quota_that_has_room_since_is_not_named_any_more() -> None:
-    refused = {"reason": "FailedCreate", "message": "exceeded quota: team", "involvedObject": {"name": "demo"}}
-    waiting = replace(run("Pending"), job={"metadata": {"uid": "u"}, "spec": {"completions": 1}})
-    assert "exceeded quota" in diagnose(Facts(waiting, [], [refused])).cause
-    assert diagnose(Facts(waiting, [pod("demo-0", "Running")], [refused])).state == "Running"
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("FailedCreate", "exceeded quota: team"),
+        ("FailedCreate", "denied the request"),
+        ("FailedCreatePod", "forbidden"),
+    ],
+)
+def test_a_refusal_of_pods_is_named_as_long_as_a_replica_has_none(reason: str, message: str) -> None:
+    refused = {"reason": reason, "message": message, "involvedObject": {"name": "demo"}}
+    waiting = replace(run("Pending"), job={"metadata": {"uid": "u"}, "spec": {"completions": 2}})
+    both = [pod("demo-0", "Running"), pod("demo-1", "Running", rank=1)]
+    assert message in diagnose(Facts(waiting, [], [refused])).cause
+    assert message in diagnose(Facts(waiting, both[:1], [refused])).cause
+    assert diagnose(Facts(waiting, both, [refused])).state == "Running"
