@@ -292,6 +292,23 @@ def test_a_redirect_to_a_forbidden_address_is_refused(server: HostileServer, tmp
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("2002:808:808::", True),
+        ("64:ff9b::808:808", True),
+        ("64:ff9b:1::808:808", False),
+        ("::127.0.0.1", False),
+        ("::8.8.8.8", False),
+        ("::1", False),
+        ("::", False),
+        ("fec0::1", False),
+        ("ff0e::1", False),
+        ("2001::1", False),
+        ("2001:db8::1", False),
+        ("168.63.129.16", False),
+        ("168.63.129.17", True),
+        ("0.1.2.3", False),
+        ("192.0.0.9", False),
+        ("198.18.0.1", False),
+        ("255.255.255.255", False),
     ],
 )
 def test_public_means_reachable_from_the_whole_internet(address: str, public: bool) -> None:
@@ -306,6 +323,22 @@ def test_a_proxy_of_the_environment_is_used(
     url = "http://pictures.invalid/good/1"
     fetch([url], tmp_path)
     assert list(server.requests) == [url]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1.", "localhost.", "x.localhost", "0x7f.1.", "127.1.", "[::1%25lo]", "[fe80::1%25eth0]", "127%2e0.0.1"],
+)
+def test_a_proxy_is_not_asked_for_another_spelling_of_an_address(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv("http_proxy", f"127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "")
+    url = f"http://{host}/good/1"
+    found = fetch([url], tmp_path, LIMITS.model_copy(update={"private_addresses": False}))[url]
+    assert isinstance(found, Failure)
+    assert found.reason in ("forbidden_address", "bad_url")
+    assert not server.requests
 
 
 @pytest.fixture
