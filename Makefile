@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One thread each, since two test processes run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
-.PHONY: help install demo lint types check test test-golden test-faults test-end-to-end test-pictures test-chart image bench lock clean
+.PHONY: help install install-dev demo lint types check test test-unit test-golden test-faults test-end-to-end test-demo \
+	test-pictures test-chart image bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -41,10 +42,16 @@ lint: $(VENV)/.installed-dev
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-check: lint types ## ruff, hadolint, strict typing and the unit tests, in under three minutes
+test-unit: $(VENV)/.installed-dev
 	$(PYTEST) -n 2 tests/unit
 
-test: check test-golden test-faults test-end-to-end test-pictures test-chart test-cluster ## every test, with all it needs installed first
+check: lint types test-unit ## ruff, hadolint, strict typing and the unit tests, in under three minutes
+
+install-dev: $(VENV)/.installed-dev
+
+test: ## every test, with all it needs installed first, and the time of each stage
+	@+scripts/stages install-dev lint types test-unit test-golden test-faults test-end-to-end test-demo test-pictures \
+		cluster-build test-chart test-cluster
 
 test-golden: $(VENV)/.installed-dev ## parity with the published code
 	$(PYTEST) -n 2 tests/golden
@@ -52,9 +59,11 @@ test-golden: $(VENV)/.installed-dev ## parity with the published code
 test-faults: $(VENV)/.installed-dev ## kills, full disks, hostile servers
 	$(PYTEST) -n 2 tests/faults
 
-test-end-to-end: $(VENV)/.installed-dev ## the command, training, W&B, the report in a browser, the demo
+test-end-to-end: $(VENV)/.installed-dev ## the command, training, W&B, the report in a browser
 	@scripts/install-debian-packages chromium
 	$(PYTEST) -n 2 --ignore tests/end_to_end/test_demo.py tests/end_to_end
+
+test-demo: $(VENV)/.installed-dev ## what `make demo` runs, with the scores it promises
 	$(BIN)/pytest --quiet tests/end_to_end/test_demo.py
 
 test-pictures: $(VENV)/.installed-dev ## fine-tune on 1,911 pictures that nobody here drew
