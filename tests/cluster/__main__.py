@@ -13,7 +13,7 @@ from . import cluster, sandbox
 from .errors import ClusterError
 from .product import build_product_image, load_product_image
 from .stand_in import write_stand_in
-from .tools import HELM, KWOK, build
+from .tools import HELM, KWOK, build, remove_go_cache, remove_unused_entries
 
 
 def main() -> int:
@@ -34,6 +34,8 @@ def main() -> int:
             cluster.build_programs()
             for tool in (HELM, KWOK):
                 build(tool)
+            remove_go_cache()
+            remove_unused_entries()
             build_product_image()
         elif arguments.verb == "up":
             running = cluster.up(arguments.name, detached=True)

@@ -8,6 +8,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from .errors import ClusterError
@@ -24,6 +27,10 @@ BASE_PACKAGES = "ca-certificates,python3,python3-venv"
 BUILD_CERTIFICATES = "/run/build-certificates.pem"
 
 
+# The stage with the gigabytes. It has a name, so it outlives the rest of a build that fails.
+DEPENDENCIES = "dependencies"
+
+
 def build_product_image() -> None:
     """Build what isn't built yet, as PRODUCT_IMAGE in our store.
 
@@ -31,12 +38,33 @@ def build_product_image() -> None:
         ClusterError: a step fails; the message ends with its last words.
     """
     install_packages()
-    arguments = [f"--build-arg=BASE_IMAGE={build_base_image()}", f"--tag={PRODUCT_IMAGE}"]
-    arguments.append(f"--build-arg=REVISION={run(['git', '-C', str(ROOT), 'rev-parse', 'HEAD']).strip()}")
-    certificates = os.environ.get("PIP_CERT")
-    if certificates:
-        arguments += [f"--volume={certificates}:{BUILD_CERTIFICATES}:ro", f"--build-arg=PIP_CERT={BUILD_CERTIFICATES}"]
-    buildah("build", "--layers", "--isolation=chroot", "--network=host", *arguments, str(ROOT))
+    with clean_store():
+        arguments = [f"--build-arg=BASE_IMAGE={build_base_image()}"]
+        certificates = os.environ.get("PIP_CERT")
+        if certificates:
+            arguments.append(f"--volume={certificates}:{BUILD_CERTIFICATES}:ro")
+            arguments.append(f"--build-arg=PIP_CERT={BUILD_CERTIFICATES}")
+        build_image(ROOT, f"localhost/phi3k-{DEPENDENCIES}:test", f"--target={DEPENDENCIES}", *arguments)
+        revision = run(["git", "-C", str(ROOT), "rev-parse", "HEAD"]).strip()
+        build_image(ROOT, PRODUCT_IMAGE, f"--build-arg=REVISION={revision}", *arguments)
+
+
+def build_image(context: Path, name: str, *arguments: str) -> None:
+    """Build the Dockerfile of a directory, from the layers in the store as far as they fit."""
+    buildah("build", "--layers", "--isolation=chroot", "--network=host", f"--tag={name}", *arguments, str(context))
+
+
+@contextmanager
+def clean_store() -> Iterator[None]:
+    """Let one process build; remove afterwards what no named image needs: 13 GB of a failed or an older build."""
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with (cache_directory() / ".buildah.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        try:
+            yield
+        finally:
+            buildah("rm", "--all")
+            buildah("rmi", "--prune")
 
 
 def build_base_image() -> str:

@@ -10,14 +10,17 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 
 from .errors import ClusterError
 
+DIGEST_LENGTH = 16
+DAYS_KEPT = 30
 TOOLS_DIRECTORY = Path(__file__).parent.parent / "tools"
 
 
@@ -67,10 +70,11 @@ def cache_entry(name: str, *inputs: str) -> Iterator[tuple[Path, Path | None]]:
 
     The scratch directory is renamed to the entry when the block ends well. Other processes wait meanwhile.
     """
-    digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:DIGEST_LENGTH]
     entry = cache_directory() / f"{name}-{digest}"
     entry.parent.mkdir(parents=True, exist_ok=True)
     if entry.is_dir():
+        os.utime(entry)
         yield entry, None
         return
     with (entry.parent / f".{name}.lock").open("w") as lock:
@@ -95,8 +99,37 @@ def build(tool: GoTool) -> Path:
     with cache_entry(tool.name, *inputs, tool.link_flags) as (entry, scratch):
         if scratch is not None:
             print(f"building {tool.name} (once, cached in {entry})", flush=True)
-            run_go(tool, "build", "-trimpath", f"-ldflags={tool.link_flags}", "-o", f"{scratch}{os.sep}", "tool")
+            with go_cache_lock(LOCK_SH):
+                run_go(tool, "build", "-trimpath", f"-ldflags={tool.link_flags}", "-o", f"{scratch}{os.sep}", "tool")
     return entry
+
+
+def remove_unused_entries() -> None:
+    """Remove entries that no one has asked for in DAYS_KEPT days, which are those of older pins."""
+    oldest = time.time() - DAYS_KEPT * 24 * 3600
+    for entry in cache_directory().glob(f"*-{'[0-9a-f]' * DIGEST_LENGTH}"):
+        if entry.stat().st_mtime < oldest:
+            shutil.rmtree(entry)
+
+
+def remove_go_cache() -> None:
+    """Remove what Go compiled on the way to the programs, 10 GB, unless another process builds with it."""
+    with suppress(BlockingIOError), go_cache_lock(LOCK_EX | LOCK_NB):
+        shutil.rmtree(go_cache(), ignore_errors=True)
+
+
+def go_cache() -> Path:
+    """Go's build cache, apart from the user's own. The programs share the standard library and little else."""
+    return cache_directory() / "go-build"
+
+
+@contextmanager
+def go_cache_lock(operation: int) -> Iterator[None]:
+    """Hold the lock of `go_cache`: shared to build, exclusive to remove it."""
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with (cache_directory() / ".go-build.lock").open("w") as lock:
+        flock(lock, operation)
+        yield
 
 
 def module_directory(tool: GoTool, module: str) -> Path:
@@ -118,7 +151,7 @@ def run_go(tool: GoTool, *arguments: str) -> str:
     result = subprocess.run(
         ["nice", "-n", "15", go, *arguments],
         cwd=tool.directory,
-        env={**os.environ, "CGO_ENABLED": "0"},
+        env={**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(go_cache())},
         capture_output=True,
         text=True,
         check=False,
