@@ -14,6 +14,9 @@ from phi3k_trainer.errors import Phi3kError, UsageError
 INTERRUPTED_EXIT_CODE = 130
 BROKEN_PIPE_EXIT_CODE = 141
 UNEXPECTED_EXIT_CODE = 70
+# Some ten microseconds. libgomp's own is thirty times as long, in which a thread on a busy machine keeps the core from
+# the very thread that it waits for.
+TURNS_BEFORE_A_THREAD_SLEEPS = "10000"
 
 app = typer.Typer(
     name="phi3k",
@@ -56,6 +59,8 @@ app.add_typer(data.app, rich_help_panel=RECIPES)
 
 def run() -> None:
     """Run the command line of this process and exit with its code."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", TURNS_BEFORE_A_THREAD_SLEEPS)
     arguments = sys.argv[1:]
     sys.exit(main([argument for argument in arguments if argument != "--debug"], debug="--debug" in arguments))
 

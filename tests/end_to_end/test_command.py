@@ -1,6 +1,9 @@
 """`phi3k train`, `eval`, `predict` and `export`, one after the other on a run of two steps."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,13 @@ def test_export_writes_a_model_that_reads_back_the_same(
 def test_a_run_that_is_not_there_ends_with_66(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", str(tmp_path / "nothing")]) == 66
     assert "nothing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("policy", "turns"), [({}, 10_000), ({"OMP_WAIT_POLICY": "active"}, 30_000_000_000)])
+def test_threads_sleep_soon_while_they_wait_unless_the_user_wants_them_to_spin(
+    policy: dict[str, str], turns: int
+) -> None:
+    command = [sys.executable, "-m", "phi3k.main", "doctor"]
+    environment = {**os.environ, **policy, "OMP_DISPLAY_ENV": "verbose"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert f"GOMP_SPINCOUNT = '{turns}'" in result.stderr
