@@ -1,6 +1,7 @@
 """`phi3k data`, on a small catalogue."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_check_shows_a_row_as_the_model_sees_it(tmp_path: Path, capsys: pytest.C
     shown = capsys.readouterr().out
     assert "What is shown in this image?" in shown
     assert "Product: " in shown
+
+
+def test_check_prints_the_rows_as_the_sum_of_what_became_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", "demo", *small_demo(tmp_path), "--set", "data.max_rows=30"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "rows in the files" in line]
+    total, *parts = (int(number) for number in re.findall(r"\d+", line))
+    assert (total, sum(parts), parts[-1]) == (40, 40, 10)
 
 
 def test_check_of_a_missing_column_ends_with_65(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

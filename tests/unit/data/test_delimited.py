@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi3k_trainer.data.sources.delimited import delimited_rows
@@ -26,6 +26,7 @@ words = st.text(st.sampled_from('ab ,;"\t\n\r'), max_size=8)
 tables = st.integers(2, 4).flatmap(lambda width: st.lists(st.lists(words, min_size=width, max_size=width), max_size=6))
 
 
+@settings(deadline=None)
 @given(tables, st.sampled_from(["\n", "\r\n"]))
 def test_what_a_csv_writer_wrote_is_read(table: list[list[str]], ending: str) -> None:
     file = io.StringIO(newline="")
@@ -33,6 +34,7 @@ def test_what_a_csv_writer_wrote_is_read(table: list[list[str]], ending: str) ->
     assert values(file.getvalue()) == table
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a,b", '"a, b",c', '"line\nbreak",b', '"a ""b""",']), max_size=6), st.integers(0, 6))
 def test_an_unclosed_quotation_mark_costs_its_own_row_alone(lines: list[str], place: int) -> None:
     before, behind = lines[:place], lines[place:]

@@ -377,6 +377,14 @@ def test_a_class_label_of_minus_one_that_the_recipe_does_not_use_costs_nothing(
     assert len(read(source=source, path=path, image=None, answer="{title}").train) == 2
 
 
+@pytest.mark.parametrize("source", ["hf", "parquet"])
+def test_rows_of_which_no_column_is_used_are_rows(read: Callable[..., Dataset], folder: Path, source: str) -> None:
+    table, path = labelled([0, 1]), str(folder / "rows.parquet")
+    table.to_parquet(path) if source == "parquet" else table.save_to_disk(path)
+    dataset = read(source=source, path=path, image=None, prompt="Say yes.", answer="Yes.")
+    assert len(dataset.train) + dataset.repeated == 2
+
+
 def test_a_text_that_a_parquet_file_holds_once_is_kept_once(folder: Path) -> None:
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int32()), pa.array(["x" * 1_000_000]))
     nested = pa.StructArray.from_arrays([texts.cast(pa.string())], ["text"])

@@ -4,7 +4,7 @@ import hashlib
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi3k_trainer.data.splits import split_of
@@ -21,6 +21,7 @@ rows_of = st.lists(
 fractions = st.sampled_from([0.1, 0.3, 0.5, 0.9])
 
 
+@settings(deadline=None)
 @given(rows_of, fractions, st.randoms())
 def test_the_order_of_the_rows_says_nothing(rows: list[Row], fraction: float, random: object) -> None:
     sides = dict(zip(rows, split_of(rows, fraction), strict=True))
@@ -28,6 +29,7 @@ def test_the_order_of_the_rows_says_nothing(rows: list[Row], fraction: float, ra
     assert dict(zip(shuffled, split_of(shuffled, fraction), strict=True)) == sides
 
 
+@settings(deadline=None)
 @given(rows_of, fractions)
 def test_a_picture_is_never_on_both_sides(rows: list[Row], fraction: float) -> None:
     sides: dict[str, set[str]] = {}
@@ -37,6 +39,7 @@ def test_a_picture_is_never_on_both_sides(rows: list[Row], fraction: float) -> N
     assert all(len(found) == 1 for found in sides.values())
 
 
+@settings(deadline=None)
 @given(rows_of, fractions)
 def test_a_key_is_never_on_both_sides(rows: list[Row], fraction: float) -> None:
     sides: dict[str, set[str]] = {}
@@ -45,6 +48,7 @@ def test_a_key_is_never_on_both_sides(rows: list[Row], fraction: float) -> None:
     assert all(len(found) == 1 for found in sides.values())
 
 
+@settings(deadline=None)
 @given(rows_of, rows_of, fractions)
 def test_new_rows_leave_the_others_where_they_are_unless_they_share_something(
     rows: list[Row], more: list[Row], fraction: float
@@ -81,6 +85,7 @@ def test_the_chance_to_be_held_out_does_not_depend_on_how_many_rows_share_someth
     assert abs(held_out - groups * fraction) < 4 * math.sqrt(groups * fraction * (1 - fraction))
 
 
+@settings(deadline=None)
 @given(rows_of, fractions)
 def test_a_row_that_shares_nothing_goes_by_the_hash_of_its_key_alone(rows: list[Row], fraction: float) -> None:
     own = [(f"{index}-{key}", tuple(f"{index}-{picture}" for picture in row)) for index, (key, row) in enumerate(rows)]
@@ -89,6 +94,7 @@ def test_a_row_that_shares_nothing_goes_by_the_hash_of_its_key_alone(rows: list[
     assert split_of(own, fraction) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 30), st.integers(1, 30), fractions)
 def test_more_rows_about_a_picture_leave_its_rows_where_they_are(
     number: int, size: int, more: int, fraction: float

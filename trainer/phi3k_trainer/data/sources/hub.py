@@ -34,7 +34,8 @@ def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str,
     require_columns(used, table.column_names, str(section.path))
     folder = Path(section.image_root).expanduser().absolute() if section.image_root else None
     labels = {column: feature.names for column, feature in table.features.items() if hasattr(feature, "int2str")}
-    batches = table.select_columns(used).with_format("arrow").iter(_BATCH_ROWS)
+    # Without any column a table has no rows either.
+    batches = table.select_columns(used or table.column_names[:1]).with_format("arrow").iter(_BATCH_ROWS)
     try:
         yield from arrow_records(batches, str(section.path), pictures, folder, labels, {})
     except (pa.ArrowException, OSError) as error:
