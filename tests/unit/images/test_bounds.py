@@ -6,6 +6,7 @@ import sys
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,48 @@ def test_an_interlaced_png_is_whole_when_all_its_passes_are_there(size: tuple[in
     rows = b"".join((b"\x00" + b"\x07" * 3 * columns) * lines for columns, lines in sides if columns)
     assert decode_image(png(width, height, 8, 2, rows, 1), max_pixels=MAX_PIXELS).getpixel((0, 0)) == (7, 7, 7)
     assert reason_of(png(width, height, 8, 2, rows[:-4], 1)) == "unreadable"
+
+
+def noise(side: int = 64) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
+
+
+JPEGS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "4:4:4": {"subsampling": 0},
+    "optimized": {"optimize": True},
+    "restarts by row": {"restart_marker_rows": 1},
+    "restarts by block": {"restart_marker_blocks": 1},
+    "restarts by three blocks": {"restart_marker_blocks": 3},
+}
+
+
+@pytest.mark.parametrize("share", [0.35, 0.5, 0.6, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS.keys())
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_that_was_cut_off_and_closed_again_is_truncated(
+    mode: str, options: dict[str, Any], share: float
+) -> None:
+    data = written(noise().convert(mode), "JPEG", **options)
+    start = data.index(b"\xff\xda") + 14
+    cut = start + int((len(data) - start) * share)
+    assert reason_of(data[:cut] + b"\xff\xd9") == "unreadable"
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS.keys())
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_grey_jpeg_is_whole(mode: str, options: dict[str, Any]) -> None:
+    image = Image.new(mode, (65, 33), (128,) * len(Image.new(mode, (1, 1)).getbands()))
+    assert decode_image(written(image, "JPEG", **options), max_pixels=MAX_PIXELS).size == (65, 33)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS.keys())
+def test_a_jpeg_that_ends_in_grey_is_whole(options: dict[str, Any], progressive: bool) -> None:
+    image = noise()
+    image.paste((128, 128, 128), (32, 32, 64, 64))
+    data = written(image, "JPEG", quality=95, progressive=progressive, **options)
+    assert decode_image(data, max_pixels=MAX_PIXELS).size == (64, 64)
 
 
 def test_a_tiff_whose_strips_end_early_is_truncated() -> None:

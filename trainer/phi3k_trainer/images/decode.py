@@ -10,6 +10,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -36,11 +37,13 @@ _DECODERS: Mapping[str, type[ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
-# What decoding takes at most, measured: samples as stored, the decoder's buffers (coefficients of progressive JPEG,
-# three canvases of WebP, a strip of TIFF that is the whole picture), RGB in 4 bytes, and a turned copy of that.
-_BYTES_PER_PIXEL: Mapping[str, int] = {"JPEG": 14, "PNG": 12, "WEBP": 24, "GIF": 9, "BMP": 12, "TIFF": 20}
+# What decoding takes at most: samples as stored; the decoder's buffers (coefficients of progressive JPEG and a second
+# picture to compare with, three canvases of WebP, a strip of TIFF that is the whole picture); RGB in 4 bytes; and a
+# turned copy of that.
+_BYTES_PER_PIXEL: Mapping[str, int] = {"JPEG": 22, "PNG": 12, "WEBP": 24, "GIF": 9, "BMP": 12, "TIFF": 20}
 _MEMORY = MemoryBudget(DECODING_BYTES)
 _STRIP_PIXELS = 1 << 20
+_MID_GREY = frozenset({127, 128})
 
 _ORIENTATION_TAG = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
@@ -173,17 +176,28 @@ def _check_strips(image: ImageFile.ImageFile) -> None:
 
 
 def _check_rows(image: ImageFile.ImageFile, data: bytes) -> None:
-    """Refuse a PNG whose compressed data ends early and in order: the decoder leaves the rest black.
+    """Refuse a picture whose compressed data ends early and in order: the decoder fills the rest and says nothing.
 
-    Where the last row is not empty it was reached; where it is, or rows don't come in order, they are counted.
+    Where the last row, or the last pixel of a JPEG, isn't what it fills with, the decoder got there. Where it is, or a
+    PNG's rows don't come in order, it is looked at closely.
     """
-    if image.format != "PNG":
-        return
     width, height = image.size
-    last = image.crop((0, height - 1, width, height)).tobytes()
-    reached = last.count(0) < len(last) and not image.info.get("interlace")
-    if not reached and not holds_every_row(pixel_chunks(data)):
+    if image.format == "PNG":
+        last = image.crop((0, height - 1, width, height)).tobytes()
+        reached = last.count(0) < len(last) and not image.info.get("interlace")
+        whole = reached or holds_every_row(pixel_chunks(data))
+    elif image.format == "JPEG":
+        reached = not _MID_GREY.issuperset(image.crop((width - 1, height - 1, width, height)).tobytes())
+        whole = reached or not any(_differs(image, longer) for longer in jpeg.continuations(data))
+    else:
+        return
+    if not whole:
         raise ImageError("unreadable", "the picture is truncated: its last rows are missing")
+
+
+def _differs(image: Image.Image, data: bytes) -> bool:
+    other = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    return ImageChops.difference(image, other).getbbox() is not None
 
 
 def _orientation(image: Image.Image) -> int:
