@@ -15,6 +15,8 @@ from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.training.outcome import Outcome
 from phi3k_trainer.training.replica_log import ReplicaLog
 
+# In the line of a replica that waits for its peers: whom it waits for.
+WAITING_FOR = "waiting_for"
 # Logs of a replica that are kept: those of its last attempts.
 KEPT_ATTEMPTS = 20
 # Longer than any last line: an outcome names one error.
@@ -31,10 +33,14 @@ class Attempt:
     """The newest checkpoint when it began."""
     outcome: Outcome | None
     """None: it ended without a word, killed as a whole or lost with its node."""
+    waited_for: str | None
+    """Replicas that it still waited for at that moment; None: it had begun, or it left word."""
 
     @property
     def ending(self) -> str:
         """How it ended, in words."""
+        if self.waited_for is not None:
+            return f"while it waited for {self.waited_for}: its container was killed, or its node was lost"
         if self.outcome is None:
             return "without a word: its container was killed, or its node was lost"
         return f"with {self.outcome.exit_code}: {self.outcome.message}"
@@ -94,10 +100,13 @@ def read_attempts(directory: Path, replica: str) -> list[Attempt]:
 def count_fruitless(attempts: Sequence[Attempt], checkpoint: str | None) -> int:
     """How many of the last attempts in a row failed and left no newer checkpoint than they found.
 
-    One that saved when told to stop doesn't count, nor what went before a permanent error: somebody mended that.
+    One that saved when told to stop doesn't count, nor what went before a permanent error: somebody corrected that. One
+    that was killed while it waited for its peers is passed over.
     """
     count = 0
     for attempt in reversed(attempts):
+        if attempt.waited_for is not None:
+            continue
         code = attempt.outcome.exit_code if attempt.outcome else None
         if attempt.checkpoint != checkpoint or code in (0, PREEMPTED_EXIT_CODE, *PERMANENT_EXIT_CODES):
             break
@@ -113,8 +122,8 @@ def _remove_oldest(before: Sequence[Attempt]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _ends_of(path: Path) -> tuple[str | None, Outcome | None]:
-    """The checkpoint in the first line of a log, and the outcome in its last; None where it does not say so."""
+def _ends_of(path: Path) -> tuple[str | None, Outcome | None, str | None]:
+    """The checkpoint in a log's first line; in its last one the outcome, or whom the replica waited for."""
     try:
         with reading(path) as file:
             first = _document(file.readline(_TAIL_BYTES))
@@ -122,9 +131,13 @@ def _ends_of(path: Path) -> tuple[str | None, Outcome | None]:
             last = _document(file.read(_TAIL_BYTES).rstrip(b"\n").rpartition(b"\n")[2])
     except OSError as error:
         print(f"{path} can't be read: {error.strerror or error}", file=sys.stderr, flush=True)
-        return None, None
-    checkpoint = first.get("checkpoint")
-    return checkpoint if isinstance(checkpoint, str) else None, _outcome(last)
+        return None, None, None
+    checkpoint, waited_for = first.get("checkpoint"), last.get(WAITING_FOR)
+    return (
+        checkpoint if isinstance(checkpoint, str) else None,
+        _outcome(last),
+        waited_for if isinstance(waited_for, str) else None,
+    )
 
 
 def _outcome(document: dict[str, Any]) -> Outcome | None:

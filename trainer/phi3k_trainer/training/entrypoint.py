@@ -6,6 +6,7 @@ It keeps the replica's lines in the run's directory, where the next attempt read
 """
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -13,17 +14,20 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from phi3k_trainer.errors import Phi3kError
+from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, Phi3kError
 from phi3k_trainer.recipe import Recipe, load_recipe
-from phi3k_trainer.training.attempts import begin_log, reason_to_give_up
+from phi3k_trainer.training.attempts import WAITING_FOR, begin_log, reason_to_give_up
 from phi3k_trainer.training.finished import earlier_end
 from phi3k_trainer.training.health import HEALTH_VARIABLE, Health
+from phi3k_trainer.training.meeting import meet, meeting_point
 from phi3k_trainer.training.metrics_endpoint import METRICS_PORT_VARIABLE, serve_metrics
-from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, combine, read_outcomes
+from phi3k_trainer.training.outcome import DEADLINE_EXIT_CODE, OUTCOMES_VARIABLE, Outcome, combine, read_outcomes
 from phi3k_trainer.training.output import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, Output
 from phi3k_trainer.training.replica_log import ReplicaLog
 
@@ -136,19 +140,26 @@ def linger(seconds: float) -> None:
 
 def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
     """Train once, unless all is done or the attempts before led nowhere; keep what was said in the run's directory."""
+    limit = os.environ.get(DEADLINE_VARIABLE)
+    deadline = time.monotonic() + int(limit) if limit else None
     log, before = begin_log(recipe.run_path, socket.gethostname())
     if port := os.environ.get(METRICS_PORT_VARIABLE):
         serve_metrics(int(port), Path(os.environ[HEALTH_VARIABLE]), restarts=before[-1].number if before else 0)
     if outcome := earlier_end(recipe):
         print(outcome.message, flush=True)
     else:
-        outcome = reason_to_give_up(recipe, before) or missing_gpus(recipe.cluster.gpus, log) or run(command, log)
+        outcome = (
+            reason_to_give_up(recipe, before)
+            or missing_gpus(recipe.cluster.gpus, log, deadline)
+            or missing_peers(log, deadline)
+            or run(command, log, deadline)
+        )
     log.write(outcome.to_json().encode())
     log.close()
     return outcome
 
 
-def missing_gpus(asked: int, log: ReplicaLog) -> Outcome | None:
+def missing_gpus(asked: int, log: ReplicaLog, deadline: float | None) -> Outcome | None:
     """Look whether torch sees a GPU for each process of this replica, where cluster.gpus asks for any.
 
     Only the entry point knows that they are due: it runs in pods alone, while a recipe with cluster.gpus may be trained
@@ -157,18 +168,56 @@ def missing_gpus(asked: int, log: ReplicaLog) -> Outcome | None:
     if asked == 0:
         return None
     here = os.environ.get("PET_NPROC_PER_NODE", "1")
-    looked = run([sys.executable, "-m", "phi3k_trainer.training.gpus", str(asked), here], log)
+    looked = run([sys.executable, "-m", "phi3k_trainer.training.gpus", str(asked), here], log, deadline)
     return looked if looked.exit_code else None
 
 
-def run(command: Sequence[str], log: ReplicaLog) -> Outcome:
-    """Run torchrun, or another program that leaves outcomes, to its end and return how its processes ended."""
-    deadline = os.environ.get(DEADLINE_VARIABLE)
+def missing_peers(log: ReplicaLog, deadline: float | None) -> Outcome | None:
+    """Wait until every replica has a node and is here: None then, else how the wait has ended."""
+    point = meeting_point(os.environ, socket.gethostname())
+    if point is None:
+        return None
+    health, stopped, whom = Health.of_this_process(os.environ), threading.Event(), ""
+    for number in FORWARDED:
+        signal.signal(number, lambda *_: stopped.set())
+
+    def waiting(replicas: str) -> None:
+        nonlocal whom
+        health.wait_for(replicas)
+        if replicas != whom:
+            whom = replicas
+            say(log, {"message": f"waiting for {whom}; this costs no attempt", WAITING_FOR: whom})
+
+    health.enter("meeting")
+    if meet(point, waiting, lambda: stopped.is_set() or (deadline is not None and time.monotonic() >= deadline)):
+        if whom:
+            say(log, {"message": f"all {point.replicas} replicas are here"})
+        health.enter("starting")
+        return None
+    others = whom or "the other replicas"
+    if stopped.is_set():
+        return Outcome(PREEMPTED_EXIT_CODE, f"stopped while it waited for {others}: there was nothing to save")
+    return Outcome(DEADLINE_EXIT_CODE, f"the deadline has passed while waiting for {others}")
+
+
+def say(log: ReplicaLog, document: Mapping[str, Any]) -> None:
+    """Write one line to standard output and to the replica's log."""
+    line = json.dumps(document)
+    print(line, flush=True)
+    log.write(line.encode())
+
+
+def run(command: Sequence[str], log: ReplicaLog, deadline: float | None) -> Outcome:
+    """Run torchrun, or another program that leaves outcomes, to its end and return how its processes ended.
+
+    `deadline`: when it has to stop, by the monotonic clock; None: never.
+    """
     kills_before = oom_kills()
+    seconds_left = None if deadline is None else max(1, round(deadline - time.monotonic()))
     with tempfile.TemporaryDirectory(prefix="phi3k-outcomes-") as outcomes:
         output = Output(log, Path(outcomes) / "output")
         environment = {**os.environ, OUTCOMES_VARIABLE: outcomes, OUTPUT_VARIABLE: str(Path(outcomes) / "output")}
-        status, deadline_passed = supervise(command, environment, int(deadline) if deadline else None, output.writer)
+        status, deadline_passed = supervise(command, environment, seconds_left, output.writer)
         output.finish()
         return combine(
             read_outcomes(Path(outcomes)),

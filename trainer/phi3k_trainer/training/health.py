@@ -15,11 +15,15 @@ from typing import Literal
 from phi3k_trainer.files import encode_json
 
 HEALTH_VARIABLE = "PHI3K_HEALTH_FILE"
-Phase = Literal["starting", "preparing", "waiting", "building", "training", "evaluating", "saving", "finishing"]
-# The longest silence, in seconds, that is no reason to worry. Peers have 10 minutes to meet; fetching the model,
-# waiting for another process to prepare, saving to a slow volume and the first step tell nothing on the way.
+Phase = Literal[
+    "starting", "meeting", "preparing", "waiting", "building", "training", "evaluating", "saving", "finishing"
+]
+# The longest silence, in seconds, that is no reason to worry. torchrun has 10 minutes to connect; fetching the model,
+# waiting for another process to prepare, saving to a slow volume and the first step report nothing on the way. A
+# replica that waits for its peers reports every few seconds.
 LIMITS: Mapping[Phase, float] = {
     "starting": 900.0,
+    "meeting": 600.0,
     "preparing": 3600.0,
     "waiting": 86400.0,
     "building": 1800.0,
@@ -43,6 +47,8 @@ class HealthRecord:
     """Of the last progress."""
     limit_seconds: float = LIMITS["starting"]
     """How much older than this progress may become."""
+    waiting_for: str = ""
+    """Replicas that are not here yet, while it is `meeting`."""
     step: int = 0
     total_steps: int = 0
     """0 until it is known."""
@@ -73,7 +79,7 @@ class Health:
 
     def enter(self, phase: Phase) -> None:
         """Say what comes now."""
-        self.record.phase = phase
+        self.record.phase, self.record.waiting_for = phase, ""
         self.record.limit_seconds = self._training_limit() if phase == "training" else LIMITS[phase]
         self._last_step_at = None
         self._write()
@@ -91,6 +97,11 @@ class Health:
         if time.monotonic() >= self._next_beat:
             self._next_beat = time.monotonic() + SECONDS_BETWEEN_BEATS
             self._write()
+
+    def wait_for(self, replicas: str) -> None:
+        """Say for whom it waits, and that it still does."""
+        self.record.waiting_for = replicas
+        self.beat()
 
     def begin_training(self, step: int, total_steps: int) -> None:
         """Say that training goes on after `step`, to `total_steps`."""
