@@ -105,6 +105,12 @@ def test_saved_processor_gives_the_same_inputs(processor: Phi3VProcessor, tmp_pa
 
 
 @pytest.mark.parametrize("case", golden()["processor"], ids=lambda case: case["key"])
+def test_pixels_have_the_published_shape(case: dict[str, Any]) -> None:
+    pixels = Phi3VImageProcessor(num_crops=case["num_crops"]).preprocess(golden_image(case["image"]))["pixel_values"]
+    assert list(pixels.shape) == case["shape"]
+
+
+@pytest.mark.parametrize("case", golden()["processor"], ids=lambda case: case["key"])
 def test_token_counts_are_the_published_ones(case: dict[str, Any]) -> None:
     rows, columns = (side // 336 for side in case["image_size"])
     assert image_tokens(rows, columns, 144) == case["num_img_tokens"]

@@ -106,8 +106,9 @@ class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transfor
             return_tensors: `pt` or `np`.
 
         Returns:
-            `pixel_values` float32 `[n, 1 + most crops, 3, 336, 336]` filled up with zero crops, `image_sizes` int64
-            `[n, 2]` (height and width in pixels after padding), `num_img_tokens` (a list).
+            `pixel_values` float32 `[n, 1 + num_crops, 3, 336, 336]` filled up with zero crops whatever the pictures, so
+            that several calls can be concatenated, as published; the model leaves the zero crops out. `image_sizes`
+            int64 `[n, 2]` (height and width in pixels after padding), `num_img_tokens` (a list).
 
         Raises:
             DataError: when something is not a picture or there is none.
@@ -119,7 +120,7 @@ class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transfor
         padded = [torch.from_numpy(hd_transform(_as_rgb(picture), self.num_crops)) for picture in pictures]
         sizes = torch.tensor([picture.shape[:2] for picture in padded])
         crops = sizes // CROP_SIZE
-        pixels = torch.zeros(len(padded), 1 + int(crops.prod(dim=1).max()), 3, CROP_SIZE, CROP_SIZE)
+        pixels = torch.zeros(len(padded), 1 + self.num_crops, 3, CROP_SIZE, CROP_SIZE)
         for row, picture in zip(pixels, padded, strict=True):
             seen = views(picture)
             row[: len(seen)] = seen

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.model import Phi3VForCausalLM
@@ -35,6 +36,17 @@ def test_the_published_form_and_the_training_form_of_pictures_agree(model: Phi3V
     row = [two_picture_row(model)]
     published = last_logits(model, row, pixel_values=padded, image_sizes=flat["image_sizes"])
     torch.testing.assert_close(last_logits(model, row, **flat), published)
+
+
+def test_zero_crops_of_the_published_form_cost_nothing(model: Phi3VForCausalLM) -> None:
+    flat, work = crops(0, *GRIDS), []
+    for num_crops in (4, 16):
+        padded = torch.zeros(2, 1 + num_crops, 3, 336, 336)
+        padded[0, :3], padded[1, :2] = flat["image_crops"][:3], flat["image_crops"][3:]
+        with FlopCounterMode(display=False) as counted:
+            last_logits(model, [two_picture_row(model)], pixel_values=padded, image_sizes=flat["image_sizes"])
+        work.append(counted.get_total_flops())
+    assert work[0] == work[1] > 0
 
 
 def test_each_picture_stands_where_its_tag_stands(model: Phi3VForCausalLM) -> None:

@@ -98,6 +98,13 @@ def test_saved_files_are_the_published_ones(directory: Path) -> None:
     }
 
 
+def test_every_call_has_the_published_number_of_crops_so_that_calls_can_be_concatenated(
+    processor: Phi3VProcessor,
+) -> None:
+    calls = [processor(text="<|image_1|>", images=picture)["pixel_values"] for picture in (RED, WIDE)]
+    assert torch.cat(calls).shape == (2, 1 + processor.image_processor.num_crops, 3, 336, 336)
+
+
 def test_pixels_are_views_filled_up_with_zero_crops(processor: Phi3VProcessor) -> None:
     inputs = processor(text="<|image_1|><|image_2|>", images=[RED, WIDE])
     assert inputs["pixel_values"].shape == (2, 3, 3, 336, 336)
