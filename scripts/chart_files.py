@@ -12,10 +12,11 @@ from typing import Any, cast
 
 import yaml
 
+from phi3k_jobs import overlay
 from phi3k_jobs.pod import OWN_VARIABLES
 from phi3k_jobs.role import role
 from phi3k_jobs.support import WEB, WEB_PORTS
-from phi3k_trainer.recipe import environment, recipe_schema
+from phi3k_trainer.recipe import cluster_pod, environment, recipe_schema
 from phi3k_trainer.recipe.ready import ready_recipe
 
 Schema = dict[str, Any]
@@ -94,6 +95,19 @@ def environment_rules() -> Schema:
         "socks_port": environment.SOCKS_PORT,
         "web": list(WEB),
         "web_ports": list(WEB_PORTS),
+    }
+
+
+def pod_rules() -> Schema:
+    """What a recipe can't add to the pod, and what its overlay must leave as it is."""
+    return {
+        "own_volumes": list(cluster_pod.OWN_VOLUMES),
+        "own_path": cluster_pod.OWN_PATH,
+        "own_key": cluster_pod.OWN_KEY,
+        "merge_keys": overlay.MERGE_KEYS,
+        "agreed_spec": list(overlay.AGREED_SPEC),
+        "agreed_labels": list(overlay.AGREED_LABELS),
+        "agreed_container": list(overlay.AGREED_CONTAINER),
     }
 
 
@@ -240,6 +254,7 @@ def files(checkout: Path) -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(values_schema(), indent=2) + "\n",
         CHART / "files" / "cluster.schema.json": json.dumps(cluster_schema(), indent=2) + "\n",
         CHART / "files" / "environment.json": json.dumps(environment_rules(), indent=2) + "\n",
+        CHART / "files" / "pod.json": json.dumps(pod_rules(), indent=2) + "\n",
         CHART / "files" / "submitter-rules.yaml": f"# {MADE}\n" + yaml.safe_dump(role()["rules"], sort_keys=False),
         CHART / "files" / "recipe.yaml": ready_recipe(DEFAULT_RECIPE).read_text(encoding="utf-8"),
         CHART / "README.md": readme((checkout / CHART / "README.md").read_text(encoding="utf-8")),

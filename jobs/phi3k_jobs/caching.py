@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+from phi3k_jobs import additions
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.diagnosis import Diagnosis
 from phi3k_jobs.following import follow_logs
@@ -11,6 +12,7 @@ from phi3k_jobs.lifecycle import cancel, find_run
 from phi3k_jobs.logs import Line
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import labels
+from phi3k_jobs.overlay import overlaid
 from phi3k_jobs.pod import (
     CACHE,
     ENTRYPOINT,
@@ -20,6 +22,7 @@ from phi3k_jobs.pod import (
     env_sources,
     environment,
     placement,
+    pod_metadata,
     pod_security_context,
 )
 from phi3k_jobs.pytorchjob import job_labels
@@ -28,7 +31,6 @@ from phi3k_jobs.support import claim, config_map, network_policy, service_accoun
 from phi3k_jobs.waiting import exit_code, wait_for_end
 from phi3k_trainer.errors import OutputError, Phi3kError
 from phi3k_trainer.recipe import Recipe
-from phi3k_trainer.recipe.cluster_pod import PodSection
 
 # Decoding pictures and reading headers: no GPU, and little of the rest.
 RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "4", "memory": "8Gi"}}
@@ -68,17 +70,18 @@ def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
     named = _named(recipe, arguments)
     mapped = config_map(recipe)
     mapped["metadata"] = {"name": named.name, "labels": labels(named, "recipe")}
-    guards = [service_account(named)]
+    guards = [service_account(named)] if named.cluster.pod.service_account is None else []
     if named.cluster.network_policy:
         guards.append(network_policy(named))
     return [mapped, *guards, _job(named, arguments)]
 
 
 def _named(recipe: Recipe, arguments: list[str]) -> Recipe:
-    """Return the recipe as the verb's own run: under its name, alone, with no secret that it does not need."""
-    needless: dict[str, object] = {"wandb_secret": None, "topology": None}
+    """Return the recipe as the verb's own run: under its name, alone, without the GPUs and secrets it does not need."""
+    needless: dict[str, object] = {"wandb_secret": None, "topology": None, "gpus": 0, "nodes": None}
     if arguments[0] != WARM:
-        needless |= {"hf_secret": None, "pod": PodSection()}
+        without: dict[str, object] = {"env_from": (), "env_secrets": {}, "volumes": ()}
+        needless |= {"hf_secret": None, "pod": recipe.cluster.pod.model_copy(update=without)}
     cluster = recipe.cluster.model_copy(update=needless)
     return recipe.model_copy(update={"name": f"{recipe.name}-cache-{arguments[0]}", "cluster": cluster})
 
@@ -91,7 +94,9 @@ def _job(named: Recipe, arguments: list[str]) -> Manifest:
         "backoffLimit": named.cluster.retries,
         "ttlSecondsAfterFinished": KEEP_SECONDS,
         "podFailurePolicy": pod_failure_policy(CONTAINER),
-        "template": {"metadata": {"labels": labels(named, "trainer")}, "spec": _pod(named, arguments)},
+        "template": overlaid(
+            {"metadata": pod_metadata(named, None), "spec": _pod(named, arguments)}, named.cluster.overlay
+        ),
     }
     return {
         "apiVersion": "batch/v1",
@@ -119,19 +124,21 @@ def _pod(named: Recipe, arguments: list[str]) -> Manifest:
             {"name": "recipe", "mountPath": RECIPES, "readOnly": True},
             {"name": "cache", "mountPath": CACHE},
             {"name": "scratch", "mountPath": SCRATCH},
+            *additions.mounts(cluster.pod),
         ],
     }
     return {
-        "serviceAccountName": named.name,
+        "serviceAccountName": additions.account_name(named),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": pod_security_context(),
+        "securityContext": pod_security_context(cluster),
         "restartPolicy": "Never",
         "containers": [container],
         "volumes": [
             {"name": "recipe", "configMap": {"name": named.name}},
             {"name": "cache", "persistentVolumeClaim": {"claimName": cluster.cache.claim}},
             {"name": "scratch", "emptyDir": {"sizeLimit": cluster.resources.ephemeral_storage}},
+            *additions.volumes(cluster.pod),
         ],
         **placement(named),
     }

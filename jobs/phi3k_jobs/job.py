@@ -1,7 +1,7 @@
 """A run as an Indexed Job (batch/v1): no operator needed."""
 
 from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_container
+from phi3k_jobs.pod import environment, pod_template, trainer_container
 from phi3k_jobs.pytorchjob import job_labels
 from phi3k_jobs.shape import num_nodes, processes_per_replica
 from phi3k_jobs.support import RENDEZVOUS_PORT, config_map_name
@@ -16,8 +16,8 @@ INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-ind
 def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
     """Return the Indexed Job: one index a node, which meet at index 0 through the headless Service."""
     nodes = num_nodes(recipe.cluster)
-    spec = job_spec(recipe, wandb_run_id, CONTAINER, environment(recipe, wandb_run_id) + rendezvous(recipe, nodes))
-    spec["template"]["spec"]["subdomain"] = recipe.name
+    env = environment(recipe, wandb_run_id) + rendezvous(recipe, nodes)
+    spec = job_spec(recipe, wandb_run_id, CONTAINER, env, subdomain=recipe.name)
     spec |= {
         "completionMode": "Indexed",
         "completions": nodes,
@@ -33,14 +33,19 @@ def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
     }
 
 
-def job_spec(recipe: Recipe, wandb_run_id: str | None, container: str, env: list[Manifest]) -> Manifest:
-    """Return the pods of a run that are made by a Job, however it came to be, and what their failures mean."""
-    pod = pod_spec(recipe, config_map_name(recipe), trainer_container(recipe, container, env))
+def job_spec(recipe: Recipe, wandb_run_id: str | None, container: str, env: list[Manifest], **fixed: str) -> Manifest:
+    """Return the pods of a run that are made by a Job, however it came to be, and what their failures mean.
+
+    `fixed` is what the kind needs in the pods' spec besides.
+    """
+    trainer = trainer_container(recipe, container, env)
     spec: Manifest = {
         # One replica's failure makes its peers fail with it, and each counts.
         "backoffLimit": recipe.cluster.retries * num_nodes(recipe.cluster),
         "podFailurePolicy": pod_failure_policy(container),
-        "template": {"metadata": pod_metadata(recipe, wandb_run_id), "spec": {**pod, "restartPolicy": "Never"}},
+        "template": pod_template(
+            recipe, wandb_run_id, config_map_name(recipe), trainer, restartPolicy="Never", **fixed
+        ),
     }
     if recipe.cluster.deadline:
         spec["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable
 
+from phi3k_jobs import additions
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RUNS_VOLUME, WANDB_ANNOTATION, labels
+from phi3k_jobs.overlay import overlaid
 from phi3k_jobs.shape import gpus_per_replica
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe
@@ -16,7 +18,6 @@ CACHE, RUNS, RECIPES, SCRATCH = "/cache", "/runs", "/etc/phi3k", "/tmp"
 HEALTH_FILE = f"{SCRATCH}/phi3k-health.json"
 METRICS_PORT = 9464
 METRICS_PORT_NAME = "metrics"
-USER_ID = 10001
 ENTRYPOINT = ["/opt/phi3k/bin/python", "-m", "phi3k_trainer.training.entrypoint"]
 ARGUMENTS = [
     f"{RECIPES}/recipe.yaml",
@@ -33,24 +34,48 @@ SHUTDOWN_MARGIN_SECONDS = 30
 
 def pod_metadata(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
     """Return labels and annotations of the trainer's pods."""
-    metadata: Manifest = {"labels": labels(recipe, "trainer")}
-    if wandb_run_id:
-        metadata["annotations"] = {WANDB_ANNOTATION: wandb_run_id}
-    return metadata
+    section = recipe.cluster.pod
+    own = {WANDB_ANNOTATION: wandb_run_id} if wandb_run_id else {}
+    return {
+        "labels": additions.pod_labels(labels(recipe, "trainer"), section),
+        "annotations": additions.pod_annotations(own, section),
+    }
+
+
+def pod_template(
+    recipe: Recipe, wandb_run_id: str | None, config_map: str, container: Manifest, **fixed: str
+) -> Manifest:
+    """Return metadata and spec of the trainer's pods, the overlay of the recipe included.
+
+    Args:
+        recipe: The recipe in force.
+        wandb_run_id: W&B run to write to.
+        config_map: Name of the recipe's ConfigMap.
+        container: The trainer's container.
+        fixed: What the kind of job needs in the spec besides.
+
+    Raises:
+        RecipeError: the overlay changes what trainer and cluster rely on.
+    """
+    spec = {**pod_spec(recipe, config_map, container), **fixed}
+    template = {"metadata": pod_metadata(recipe, wandb_run_id), "spec": spec}
+    return overlaid(template, recipe.cluster.overlay)
 
 
 def pod_spec(recipe: Recipe, config_map: str, container: Manifest) -> Manifest:
     """Return the pod's spec around `container`."""
     cluster = recipe.cluster
     spec: Manifest = {
-        "serviceAccountName": recipe.name,
+        "serviceAccountName": additions.account_name(recipe),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": pod_security_context(),
+        "securityContext": pod_security_context(cluster),
         "terminationGracePeriodSeconds": seconds(cluster.grace),
         "containers": [container],
         "volumes": volumes(cluster, config_map),
     }
+    if claims := additions.resource_claims(cluster.pod):
+        spec["resourceClaims"] = claims
     spec.update(placement(recipe))
     return spec
 
@@ -61,16 +86,28 @@ def placement(recipe: Recipe) -> Manifest:
     spec: Manifest = {}
     if cluster.node_selector:
         spec["nodeSelector"] = dict(cluster.node_selector)
-    if tolerations := [toleration(entry) for entry in cluster.tolerations]:
+    if tolerations := _tolerations(cluster):
         spec["tolerations"] = tolerations
+    affinity = dict(cluster.pod.affinity)
     if cluster.topology:
         term = {"labelSelector": {"matchLabels": {"phi3k/run": recipe.name}}, "topologyKey": cluster.topology}
-        spec["affinity"] = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        affinity["podAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    if affinity:
+        spec["affinity"] = affinity
     if cluster.priority_class:
         spec["priorityClassName"] = cluster.priority_class
     if cluster.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in cluster.image_pull_secrets]
+    spec.update(additions.scheduling(cluster.pod))
     return spec
+
+
+def _tolerations(cluster: ClusterSection) -> list[Manifest]:
+    """The recipe's, and one for the taint by which clusters keep pods without GPUs off their GPU nodes."""
+    stated = [toleration(entry) for entry in cluster.tolerations]
+    if gpus_per_replica(cluster):
+        stated.append({"key": cluster.gpu_resource, "operator": "Exists"})
+    return stated
 
 
 def toleration(section: TolerationSection) -> Manifest:
@@ -85,23 +122,24 @@ def toleration(section: TolerationSection) -> Manifest:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def pod_security_context() -> Manifest:
-    """Return what the policy `restricted` asks of the pod."""
+def pod_security_context(cluster: ClusterSection) -> Manifest:
+    """Return what the policy `restricted` asks of the pod, and its users and groups."""
     return {
         "runAsNonRoot": True,
-        "runAsUser": USER_ID,
-        "runAsGroup": USER_ID,
-        "fsGroup": USER_ID,
-        "fsGroupChangePolicy": "OnRootMismatch",
+        **additions.security(cluster.pod),
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 
-def container_security_context() -> Manifest:
-    """Return what the policy `restricted` asks of a container, and a read-only root filesystem."""
+def container_security_context(*capabilities: str) -> Manifest:
+    """Return what the policy `restricted` asks of a container, and a read-only root filesystem.
+
+    `capabilities` are added to none at all, which that policy refuses.
+    """
+    kept = {"add": list(capabilities)} if capabilities else {}
     return {
         "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
+        "capabilities": {"drop": ["ALL"], **kept},
         "readOnlyRootFilesystem": True,
     }
 
@@ -116,10 +154,10 @@ def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) ->
         "args": list(ARGUMENTS),
         "env": environment,
         "resources": resources(recipe.cluster),
-        "securityContext": container_security_context(),
+        "securityContext": container_security_context(*recipe.cluster.pod.capabilities),
         "readinessProbe": readiness_probe(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": volume_mounts(),
+        "volumeMounts": volume_mounts(recipe.cluster),
     }
     container.update(env_sources(recipe.cluster))
     if recipe.cluster.pod_monitor:
@@ -142,12 +180,16 @@ def readiness_probe() -> Manifest:
 
 
 def resources(cluster: ClusterSection) -> Manifest:
-    """Return requests and limits: memory and GPUs are both, CPU is only requested so that idle cores are used."""
+    """Return requests and limits: memory and devices are both, CPU is only requested unless the recipe limits it."""
     section = cluster.resources
-    held = {"memory": section.memory, "ephemeral-storage": section.ephemeral_storage}
+    held = {"memory": section.memory, "ephemeral-storage": section.ephemeral_storage, **cluster.pod.extra_resources}
     if gpus := gpus_per_replica(cluster):
         held[cluster.gpu_resource] = str(gpus)
-    return {"requests": {"cpu": section.cpu, **held}, "limits": held}
+    limits = {"cpu": section.cpu_limit, **held} if section.cpu_limit else held
+    found: Manifest = {"requests": {"cpu": section.cpu, **held}, "limits": limits}
+    if cluster.pod.resource_claims:
+        found["claims"] = [{"name": claim.name} for claim in cluster.pod.resource_claims]
+    return found
 
 
 def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
@@ -229,10 +271,11 @@ def volumes(cluster: ClusterSection, config_map: str) -> list[Manifest]:
         {"name": RUNS_VOLUME, "persistentVolumeClaim": {"claimName": cluster.runs.claim}},
         {"name": "scratch", "emptyDir": {"sizeLimit": cluster.resources.ephemeral_storage}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.resources.shared_memory}},
+        *additions.volumes(cluster.pod),
     ]
 
 
-def volume_mounts() -> list[Manifest]:
+def volume_mounts(cluster: ClusterSection) -> list[Manifest]:
     """Return where the container sees the volumes."""
     return [
         {"name": "recipe", "mountPath": RECIPES, "readOnly": True},
@@ -240,4 +283,5 @@ def volume_mounts() -> list[Manifest]:
         {"name": RUNS_VOLUME, "mountPath": RUNS},
         {"name": "scratch", "mountPath": SCRATCH},
         {"name": "shm", "mountPath": "/dev/shm"},
+        *additions.mounts(cluster.pod),
     ]

@@ -2,7 +2,7 @@
 
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import QUEUE_LABEL, QUEUE_PRIORITY_LABEL, labels
-from phi3k_jobs.pod import environment, pod_metadata, pod_spec, trainer_container
+from phi3k_jobs.pod import environment, pod_template, trainer_container
 from phi3k_jobs.shape import num_nodes, processes_per_replica
 from phi3k_jobs.support import config_map_name
 from phi3k_trainer.recipe import Recipe
@@ -16,14 +16,8 @@ def pytorchjob(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
     several nodes have Workers only, which meet through c10d on the first of them.
     """
     nodes = num_nodes(recipe.cluster)
-    template = {
-        "metadata": pod_metadata(recipe, wandb_run_id),
-        "spec": pod_spec(
-            recipe,
-            config_map_name(recipe),
-            trainer_container(recipe, "pytorch", environment(recipe, wandb_run_id)),
-        ),
-    }
+    trainer = trainer_container(recipe, "pytorch", environment(recipe, wandb_run_id))
+    template = pod_template(recipe, wandb_run_id, config_map_name(recipe), trainer)
     # ExitCode: our permanent errors (64-78) fail the job at once, 143 and signals recreate the pod.
     replica = {"replicas": nodes, "restartPolicy": "ExitCode", "template": template}
     spec: Manifest = {
@@ -62,8 +56,8 @@ def run_policy(recipe: Recipe, nodes: int) -> Manifest:
 
 
 def job_labels(recipe: Recipe) -> dict[str, str]:
-    """Return the labels of the job itself: the run's, and Kueue's where the run has a queue."""
-    own = labels(recipe, "job")
+    """Return the labels of the job itself: the team's, the run's, and Kueue's where the run has a queue."""
+    own = {**recipe.cluster.pod.labels, **labels(recipe, "job")}
     if recipe.cluster.queue:
         own[QUEUE_LABEL] = recipe.cluster.queue
         if recipe.cluster.queue_priority:

@@ -31,7 +31,9 @@ def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | Non
         RecipeError: the recipe asks for what its kind, GPUs or claims can't give.
     """
     chosen = kind or kind_of(recipe)
-    rendered = [*support.claims(recipe), support.service_account(recipe)]
+    rendered = support.claims(recipe)
+    if recipe.cluster.pod.service_account is None:
+        rendered.append(support.service_account(recipe))
     if chosen == "trainjob":
         # Early, because the operator refuses a TrainJob whose runtime it has not seen yet.
         rendered.append(training_runtime(recipe, wandb_run_id))
@@ -56,7 +58,7 @@ def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | Non
 
 
 def _annotations(recipe: Recipe, wandb_run_id: str | None) -> dict[str, str]:
-    annotations = {RECIPE_ANNOTATION: recipe_sha256(recipe)}
+    annotations = {**recipe.cluster.pod.annotations, RECIPE_ANNOTATION: recipe_sha256(recipe)}
     if wandb_run_id:
         annotations[WANDB_ANNOTATION] = wandb_run_id
     return annotations

@@ -145,7 +145,7 @@ def pod_monitor(recipe: Recipe) -> Manifest:
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
-        "metadata": {"name": recipe.name, "labels": labels(recipe, "trainer")},
+        "metadata": {"name": recipe.name, "labels": {**recipe.cluster.pod.labels, **labels(recipe, "trainer")}},
         "spec": {
             "selector": {"matchLabels": selector(recipe)},
             "podTargetLabels": [RUN_LABEL],

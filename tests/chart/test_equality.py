@@ -1,5 +1,6 @@
 """The chart makes the objects that `phi3k render` prints."""
 
+import re
 from itertools import product
 from typing import get_args
 
@@ -44,7 +45,7 @@ cluster:
   node_selector: {"example.com/pool": "on", zone: "1"}
   tolerations: [{key: gpu, effect: NoSchedule}, {operator: Equal, key: a, value: "", toleration_seconds: 0}, {}]
   topology: topology.kubernetes.io/zone
-  resources: {cpu: "16", memory: 128Gi, shared_memory: 1Gi, ephemeral_storage: 7Gi}
+  resources: {cpu: "16", memory: 128Gi, shared_memory: 1Gi, ephemeral_storage: 7Gi, cpu_limit: "24"}
   cache: {claim: models, size: 1Ti, storage_class: "", access_modes: [ReadWriteMany, ReadWriteOnce]}
   runs: {claim: results, size: 2Ti, storage_class: fast, access_modes: [ReadWriteMany]}
   wandb_secret: null
@@ -62,6 +63,38 @@ cluster:
   pod:
     env_from: [{secret: store}, {config_map: team}]
     env_secrets: {AWS_SECRET_ACCESS_KEY: {secret: keys, key: aws.key}, TMPDIR: {secret: keys, key: place}}
+    labels: {team: vision, sidecar.istio.io/inject: "true"}
+    annotations: {k8s.v1.cni.cncf.io/networks: rdma, "note": "a: b"}
+    service_account: with-identity
+    scheduler: kai-scheduler
+    runtime_class: nvidia
+    affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [
+      {key: kubernetes.io/hostname, operator: NotIn, values: [bad-node]}]}]}}}
+    host_network: true
+    volumes:
+      - {name: catalogue, path: /data/catalogue, source: {persistentVolumeClaim: {claimName: catalogue}}}
+      - {name: nas, path: /nas, source: {nfs: {server: nas.example, path: /export}}, read_only: false, sub_path: team}
+    extra_resources: {rdma/hca: "1", hugepages-2Mi: 4Gi}
+    resource_claims: [{name: gpu, template: eight-gpus}, {name: nic, claim: shared-nic}]
+    capabilities: [IPC_LOCK]
+    user: 1000
+    group: null
+    fs_group: null
+    supplemental_groups: [2000, 3000]
+  overlay:
+    metadata: {annotations: {note: null, by-overlay: "yes"}}
+    spec:
+      hostNetwork: null
+      hostAliases: [{ip: 10.0.0.1, hostnames: [hub]}]
+      tolerations: [{key: only, operator: Exists}]
+      volumes: [{name: nas, $patch: delete}, {name: more, emptyDir: {}}]
+      containers:
+        - name: trainer
+          tty: true
+          volumeMounts: [{mountPath: /nas, $patch: delete}]
+          env: [{name: MORE, value: "1"}]
+          resources: {limits: {rdma/hca: null}}
+        - {name: sidecar, image: registry.example/sidecar}
 """
 
 
@@ -99,9 +132,36 @@ def test_every_ready_recipe_renders_as_phi3k_render_does(helm: Helm, name: str, 
 def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None:
     recipe = parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}"])
     unset = Recipe.model_fields["cluster"].default
-    same = [name for name in type(unset).model_fields if getattr(recipe.cluster, name) == getattr(unset, name)]
-    assert same == [], "EVERYTHING should set these too"
+    for section, default in ((recipe.cluster, unset), (recipe.cluster.pod, unset.pod)):
+        same = [name for name in type(default).model_fields if getattr(section, name) == getattr(default, name)]
+        assert same == [], "EVERYTHING should set these too"
     assert_equal_objects(helm, recipe)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("overlay", "place"),
+    [
+        ({"spec": {"containers": [{"name": "trainer", "command": ["sh"]}]}}, "spec.containers[trainer].command"),
+        ({"spec": {"containers": [{"name": "trainer", "$patch": "delete"}]}}, "spec.containers[trainer].args"),
+        ({"spec": {"volumes": [{"name": "runs", "emptyDir": {}}]}}, "spec.volumes[runs]"),
+        ({"metadata": {"labels": {"phi3k/run": "other"}}}, "metadata.labels.phi3k/run"),
+        ({"spec": {"restartPolicy": "Always"}}, "spec.restartPolicy"),
+        (
+            {"spec": {"containers": [{"name": "trainer", "env": [{"name": "PET_NNODES", "value": "9"}]}]}},
+            "spec.containers[trainer].env[PET_NNODES]",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_recipe_and_chart_refuse_an_overlay_that_breaks_what_the_trainer_relies_on(
+    helm: Helm, kind: Kind, overlay: Manifest, place: str
+) -> None:
+    recipe = load_recipe(ready_recipe("demo"), [f"cluster.kind={kind}"])
+    recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"overlay": overlay})})
+    with pytest.raises(RecipeError, match=re.escape(place)):
+        objects(recipe)
+    assert place in helm.refusal("demo", values=values_of({"kind": kind, "overlay": overlay}))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,6 +24,9 @@ labels:
 {{/* The same of a job: its recipe, its W&B run and its queue are told too. */}}
 {{- define "phi3k.job-metadata" -}}
 {{- include "phi3k.metadata" (dict "run" . "component" "job") }}
+{{- range $name, $value := .cluster.pod.labels }}
+  {{ toJson $name }}: {{ toJson $value }}
+{{- end }}
 {{- with .cluster.queue }}
   kueue.x-k8s.io/queue-name: {{ toJson . }}
 {{- with $.cluster.queue_priority }}
@@ -31,6 +34,9 @@ labels:
 {{- end }}
 {{- end }}
 annotations:
+  {{- range $name, $value := .cluster.pod.annotations }}
+  {{ toJson $name }}: {{ toJson $value }}
+  {{- end }}
   phi3k/recipe-sha256: {{ .digest }}
   {{- with .wandbRunId }}
   phi3k/wandb-run: {{ toJson . }}

@@ -1,26 +1,75 @@
 {{/* The trainer's pod, shared by all kinds of job. Each helper takes the run of `phi3k.run`. */}}
 
 {{- define "phi3k.pod-metadata" -}}
+{{- $ownKey := .podRules.own_key }}
+{{- range $name, $_ := merge (dict) .cluster.pod.labels .cluster.pod.annotations }}
+{{- if regexMatch $ownKey $name }}
+{{- fail (printf "pod can't set %s: phi3k sets it itself" $name) }}
+{{- end }}
+{{- end }}
 labels:
   {{- include "phi3k.labels" (dict "run" . "component" "trainer") | nindent 2 }}
-{{- with .wandbRunId }}
+  {{- range $name, $value := merge (dict) .cluster.pod.labels (dict "sidecar.istio.io/inject" "false") }}
+  {{ toJson $name }}: {{ toJson $value }}
+  {{- end }}
 annotations:
+  {{- range $name, $value := merge (dict) .cluster.pod.annotations (dict "linkerd.io/inject" "disabled") }}
+  {{ toJson $name }}: {{ toJson $value }}
+  {{- end }}
+  {{- with .wandbRunId }}
   phi3k/wandb-run: {{ toJson . }}
-{{- end }}
+  {{- end }}
+{{- end -}}
+
+{{/*
+Metadata and spec of the trainer's pods, the overlay included. Input: run, container (YAML), fixed (more of the spec,
+YAML).
+*/}}
+{{- define "phi3k.pod-template" -}}
+{{- $template := include "phi3k.bare-pod-template" . -}}
+{{- if .run.cluster.overlay -}}
+{{- include "phi3k.overlaid" (dict "run" .run "template" $template "overlay" .run.cluster.overlay) -}}
+{{- else -}}
+{{- $template -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "phi3k.bare-pod-template" -}}
+metadata:
+  {{- include "phi3k.pod-metadata" .run | nindent 2 }}
+spec:
+  {{- include "phi3k.pod-spec" (dict "run" .run "container" .container) | nindent 2 }}
+  {{- with .fixed }}
+  {{- . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* The spec around one container. Input: run, container (YAML). */}}
 {{- define "phi3k.pod-spec" -}}
-serviceAccountName: {{ .run.name }}
+serviceAccountName: {{ .run.cluster.pod.service_account | default .run.name }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
-  {{- include "phi3k.pod-security" . | nindent 2 }}
+  {{- include "phi3k.pod-security" .run.cluster.pod | nindent 2 }}
 terminationGracePeriodSeconds: {{ include "phi3k.seconds" .run.cluster.grace }}
 containers:
   - {{ .container | indent 4 | trim }}
 volumes:
   {{- include "phi3k.volumes" .run | nindent 2 }}
+{{- with .run.cluster.pod.resource_claims }}
+resourceClaims:
+  {{- range . }}
+  {{- if eq (kindIs "invalid" .claim) (kindIs "invalid" .template) }}
+  {{- fail "each entry of pod.resource_claims should name either a claim or a template" }}
+  {{- end }}
+  - name: {{ toJson .name }}
+    {{- if kindIs "invalid" .claim }}
+    resourceClaimTemplateName: {{ toJson .template }}
+    {{- else }}
+    resourceClaimName: {{ toJson .claim }}
+    {{- end }}
+  {{- end }}
+{{- end }}
 {{- include "phi3k.placement" .run }}
 {{- end -}}
 
@@ -45,15 +94,12 @@ podFailurePolicy:
         operator: In
         values: {{ untilStep 64 79 1 | toJson }}
 template:
-  metadata:
-    {{- include "phi3k.pod-metadata" .run | nindent 4 }}
-  spec:
-    {{- $container := include "phi3k.trainer" (dict "run" .run "name" .container "rendezvous" .rendezvous) }}
-    {{- include "phi3k.pod-spec" (dict "run" .run "container" $container) | nindent 4 }}
-    restartPolicy: Never
-    {{- with .subdomain }}
-    subdomain: {{ . }}
-    {{- end }}
+  {{- $container := include "phi3k.trainer" (dict "run" .run "name" .container "rendezvous" .rendezvous) }}
+  {{- $fixed := "restartPolicy: Never" }}
+  {{- with .subdomain }}
+  {{- $fixed = printf "%s\nsubdomain: %s" $fixed . }}
+  {{- end }}
+  {{- include "phi3k.pod-template" (dict "run" .run "container" $container "fixed" $fixed) | nindent 2 }}
 {{- end -}}
 
 {{/* Where the pod may run; begins with a new line unless it is empty. */}}
@@ -61,9 +107,9 @@ template:
 {{- with .cluster.node_selector }}
 nodeSelector: {{ toJson . }}
 {{- end }}
-{{- with .cluster.tolerations }}
+{{- if or .cluster.tolerations .gpus }}
 tolerations:
-  {{- range . }}
+  {{- range .cluster.tolerations }}
   - operator: {{ .operator | default "Exists" }}
     {{- range $field, $value := dict "key" .key "value" .value "effect" .effect "tolerationSeconds" .toleration_seconds }}
     {{- if not (kindIs "invalid" $value) }}
@@ -71,15 +117,38 @@ tolerations:
     {{- end }}
     {{- end }}
   {{- end }}
+  {{- if .gpus }}
+  # The taint by which clusters keep pods without GPUs off their GPU nodes.
+  - key: {{ toJson .cluster.gpu_resource }}
+    operator: Exists
+  {{- end }}
 {{- end }}
-{{- if .cluster.topology }}
+{{- if and .cluster.topology .cluster.pod.affinity.podAffinity }}
+{{- fail "topology and pod.affinity.podAffinity both say where the pods go together: remove one" }}
+{{- end }}
+{{- if or .cluster.topology .cluster.pod.affinity }}
 affinity:
+  {{- range $kind, $terms := .cluster.pod.affinity }}
+  {{ toJson $kind }}: {{ toJson $terms }}
+  {{- end }}
+  {{- if .cluster.topology }}
   podAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
       - labelSelector:
           matchLabels:
             phi3k/run: {{ .name }}
         topologyKey: {{ toJson .cluster.topology }}
+  {{- end }}
+{{- end }}
+{{- with .cluster.pod.scheduler }}
+schedulerName: {{ toJson . }}
+{{- end }}
+{{- with .cluster.pod.runtime_class }}
+runtimeClassName: {{ toJson . }}
+{{- end }}
+{{- if .cluster.pod.host_network }}
+hostNetwork: true
+dnsPolicy: ClusterFirstWithHostNet
 {{- end }}
 {{- with .cluster.priority_class }}
 priorityClassName: {{ toJson . }}
@@ -94,18 +163,29 @@ imagePullSecrets:
 
 {{- define "phi3k.pod-security" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- range $field, $value := dict "runAsUser" .user "runAsGroup" .group "fsGroup" .fs_group }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $field }}: {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- if not (kindIs "invalid" .fs_group) }}
 fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+{{- with .supplemental_groups }}
+supplementalGroups: {{ toJson . }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
+{{/* Input: the capabilities that are added, none for all but the trainer. */}}
 {{- define "phi3k.container-security" -}}
 allowPrivilegeEscalation: false
 capabilities:
   drop: [ALL]
+  {{- with . }}
+  add: {{ toJson . }}
+  {{- end }}
 readOnlyRootFilesystem: true
 {{- end -}}
 
@@ -137,7 +217,7 @@ envFrom:
 resources:
   {{- include "phi3k.resources" .run | nindent 2 }}
 securityContext:
-  {{- include "phi3k.container-security" . | nindent 2 }}
+  {{- include "phi3k.container-security" .run.cluster.pod.capabilities | nindent 2 }}
 # READY says whether the run moves; no liveness probe, since a slow save must not be killed.
 readinessProbe:
   exec:
@@ -151,22 +231,31 @@ ports:
 {{- end }}
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
-  {{- include "phi3k.volume-mounts" . | nindent 2 }}
+  {{- include "phi3k.volume-mounts" .run.cluster | nindent 2 }}
 {{- end -}}
 
 {{- define "phi3k.entrypoint" -}}
 ["/opt/phi3k/bin/python", "-m", "phi3k_trainer.training.entrypoint"]
 {{- end -}}
 
-{{/* Memory and GPUs are requested and limited, CPU is only requested, so that idle cores are used. */}}
+{{/* Memory and devices are requested and limited; CPU is limited only where the recipe says so. */}}
 {{- define "phi3k.resources" -}}
 {{- $own := .cluster.resources -}}
 {{- $held := dict "memory" $own.memory "ephemeral-storage" $own.ephemeral_storage -}}
+{{- range $name, $quantity := .cluster.pod.extra_resources -}}
+  {{- $_ := set $held $name $quantity -}}
+{{- end -}}
 {{- if .gpus -}}
   {{- $_ := set $held .cluster.gpu_resource (toString .gpus) -}}
 {{- end -}}
-limits: {{ toJson $held }}
+limits: {{ with $own.cpu_limit }}{{ set (deepCopy $held) "cpu" . | toJson }}{{ else }}{{ toJson $held }}{{ end }}
 requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
+{{- with .cluster.pod.resource_claims }}
+claims:
+  {{- range . }}
+  - name: {{ toJson .name }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Every writable path is on a volume; secrets are named, never read. Kubernetes expands $(NAME): $$ keeps it text. */}}
@@ -280,6 +369,18 @@ requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
   emptyDir:
     medium: Memory
     sizeLimit: {{ toJson .cluster.resources.shared_memory }}
+{{- $seen := list }}
+{{- range .cluster.pod.volumes }}
+{{- if or (ne (len .source) 1) (has .name $.podRules.own_volumes) (regexMatch $.podRules.own_path .path) (has .name $seen) (has .path $seen) }}
+{{- fail (printf "pod.volumes %s: it should have one source, and a name and path that neither phi3k nor another volume has" .name) }}
+{{- end }}
+{{- $seen = append $seen .name }}
+{{- $seen = append $seen .path }}
+- name: {{ toJson .name }}
+  {{- range $kind, $source := .source }}
+  {{ toJson $kind }}: {{ toJson $source }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "phi3k.volume-mounts" -}}
@@ -294,4 +395,12 @@ requests: {{ set (deepCopy $held) "cpu" $own.cpu | toJson }}
   mountPath: /tmp
 - name: shm
   mountPath: /dev/shm
+{{- range .pod.volumes }}
+- name: {{ toJson .name }}
+  mountPath: {{ toJson .path }}
+  readOnly: {{ if kindIs "invalid" .read_only }}true{{ else }}{{ .read_only }}{{ end }}
+  {{- with .sub_path }}
+  subPath: {{ toJson . }}
+  {{- end }}
+{{- end }}
 {{- end -}}

@@ -47,6 +47,7 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
   "configMap" (printf "%s-recipe-%s" $name (trunc 10 $digest))
   "arguments" (include "phi3k.arguments" (dict "name" $name "recipe" $recipe "stated" $stated "cluster" $cluster) | fromJsonArray)
   "rules" (.Files.Get "files/environment.json" | fromJson)
+  "podRules" (.Files.Get "files/pod.json" | fromJson)
   "wandbRunId" .Values.wandb_run_id
   "wandbAddress" (dig "wandb" "base_url" "" ($recipe.tracking | default dict) | default "" | toString)
   "version" .Chart.AppVersion

@@ -1,13 +1,13 @@
 """Where a run is placed on Kubernetes: the section `cluster`."""
 
 import ipaddress
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from phi3k_trainer.recipe import environment
 from phi3k_trainer.recipe.base import Section
-from phi3k_trainer.recipe.cluster_pod import PodSection
+from phi3k_trainer.recipe.cluster_pod import PodSection, overlay_problem
 from phi3k_trainer.recipe.durations import LONGEST_SECONDS, Duration
 
 # Retries times nodes are one number of Kubernetes', an int32.
@@ -76,6 +76,8 @@ class ResourcesSection(Section):
     """Size of /dev/shm: NCCL and data loading use it."""
     ephemeral_storage: str = "20Gi"
     """Local disk of the container."""
+    cpu_limit: str | None = Field(default=None, min_length=1)
+    """Limit of CPUs, for namespaces that demand one; null: none, so that idle cores are used."""
 
 
 class EgressSection(Section):
@@ -166,6 +168,21 @@ class ClusterSection(Section):
     """More environment variables of the trainer; they stand in the pod alone, and secrets come by `pod`."""
     pod: PodSection = PodSection()
     """What the trainer's pod has besides."""
+    overlay: dict[str, Any] = Field(default_factory=dict)
+    """Strategic merge patch on the pod template, merged last: `{spec: {containers: [{name: trainer, tty: true}]}}`."""
+
+    @field_validator("overlay")
+    @classmethod
+    def _overlay_is_of_a_pod(cls, overlay: dict[str, Any]) -> dict[str, Any]:
+        if problem := overlay_problem(overlay):
+            raise ValueError(problem)
+        return overlay
+
+    @model_validator(mode="after")
+    def _one_pod_affinity(self) -> Self:
+        if self.topology is not None and "podAffinity" in self.pod.affinity:
+            raise ValueError("topology and pod.affinity.podAffinity both say where the pods go together: remove one")
+        return self
 
     @field_validator("env")
     @classmethod

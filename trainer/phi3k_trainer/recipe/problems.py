@@ -52,13 +52,13 @@ def nearest(name: str, valid: Sequence[str]) -> str | None:
 
 
 def unknown_key(recipe: type[BaseModel], path: KeyPath) -> str:
-    """What to say about a key that no section has: a like name in the same section, else the name elsewhere."""
+    """What to say about a key that no section has: the same name elsewhere, else a like one here, else elsewhere."""
     key = str(path[-1])
     section = section_at(recipe, path[:-1]) or recipe
     here = list(section.model_fields)
-    near = nearest(key, here)
+    leaves = {name.rpartition(".")[2]: name for name in dotted_names(recipe)}
+    near = leaves.get(key) or nearest(key, here)
     if near is None:
-        leaves = {name.rpartition(".")[2]: name for name in dotted_names(recipe)}
         leaf = nearest(key, list(leaves))
         near = leaves[leaf] if leaf else None
     if near is None:
