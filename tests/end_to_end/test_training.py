@@ -100,22 +100,26 @@ def test_threads_that_load_ahead_change_nothing(recipe: Path, finished: Path) ->
     assert small_runs.metrics(without) == small_runs.metrics(finished)
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "dora", "qlora"])
-def test_evaluations_in_between_change_nothing_of_the_training(recipe: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "num_processes"), [("full", 1), ("lora", 1), ("dora", 1), ("qlora", 1), ("lora", 2)]
+)
+def test_evaluations_in_between_change_nothing_of_the_training(recipe: Path, method: str, num_processes: int) -> None:
     parts = ("tuning.vision=full", "tuning.projector=full") if method == "full" else ("tuning.vision=lora",)
     settings = (
         f"tuning.method={method}", *parts, "tuning.dropout=0.2", "tuning.rank=4", "model.tiny.hidden_size=64",
         "training.max_steps=4", "evaluation.blind=false", "tracking.every_steps=1",
+        f"training.parallel={'fsdp' if num_processes > 1 else 'ddp'}",
     )  # fmt: skip
 
     def losses(name: str, every_steps: str) -> list[tuple[float, float]]:
-        directory = small_runs.run(recipe, f"name={name}", *settings, f"evaluation.every_steps={every_steps}")
+        evaluates = f"evaluation.every_steps={every_steps}"
+        directory = small_runs.run(recipe, f"name={name}", *settings, evaluates, num_processes=num_processes)
         lines = small_runs.metrics(directory)
         return [(line["train/loss"], line["train/grad_norm"]) for line in lines if "train/loss" in line]
 
-    evaluated = losses(f"{method}-evaluated", "1")
+    evaluated = losses(f"{method}-{num_processes}-evaluated", "1")
     assert len(evaluated) == 4
-    assert evaluated == losses(f"{method}-at-the-end", "null")
+    assert evaluated == losses(f"{method}-{num_processes}-at-the-end", "null")
 
 
 def test_early_stopping_ends_a_run_that_gets_worse(recipe: Path) -> None:
