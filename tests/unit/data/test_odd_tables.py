@@ -237,6 +237,13 @@ def test_json_lines_may_be_compressed(read: Callable[..., Dataset], folder: Path
     assert titles(read(source="jsonl", image=None)) == ["Coat"]
 
 
+def test_an_array_of_conversations_may_be_compressed(read: Callable[..., Dataset], folder: Path) -> None:
+    turns = [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Yes."}]
+    text = json.dumps([{"conversations": turns}], indent=1)
+    (folder / "rows.json.gz").write_bytes(gzip.compress(text.encode()))
+    assert len(read(source="llava").train) == 1
+
+
 def test_a_damaged_compressed_table_is_an_error_that_names_it(read: Callable[..., Dataset], folder: Path) -> None:
     (folder / "rows.csv.gz").write_bytes(gzip.compress(b"title,price\n" + b"Coat,1\n" * 99)[:-20])
     with pytest.raises(DataError, match=r"rows\.csv\.gz"):

@@ -7,7 +7,14 @@ from typing import Any
 
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record, Remark
-from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, TableFile, left_out, require_columns, table_files
+from phi3k_trainer.data.sources.files import (
+    JSONL_SUFFIXES,
+    TableFile,
+    left_out,
+    require_columns,
+    table_files,
+    table_suffix,
+)
 from phi3k_trainer.data.sources.text import text_lines
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
@@ -63,7 +70,7 @@ def json_rows(file: TableFile) -> Iterator[tuple[str, dict[str, Any] | Rejection
         DataError: the file is damaged, or is a `.json` file with neither an array nor lines of objects.
     """
     lines = text_lines(file.path, "\n")
-    if file.path.suffix.lower() != ".json":
+    if table_suffix(file.path) != ".json":
         return _rows_of_lines(file, lines)
     first = next((line for line in lines if line.strip()), "")
     whole = chain([first], lines)

@@ -73,10 +73,11 @@ def _turns(conversations: object) -> tuple[Turn, ...]:
 
 
 def _turn(turn: object, numbers: Iterator[int]) -> Turn:
-    if not isinstance(turn, dict) or turn.get("from") not in _ROLES or not isinstance(turn.get("value"), str):
+    speaker, value = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
+    if not isinstance(speaker, str) or speaker not in _ROLES or not isinstance(value, str):
         raise ValueError(f"not a turn with from ({', '.join(_ROLES)}) and value: {str(turn)[:100]}")
-    role = _ROLES[turn["from"]]
-    text = literal(turn["value"])
+    role = _ROLES[speaker]
+    text = literal(value)
     if role == "assistant":
         return Turn(role, text)
     return Turn(role, re.sub(_IMAGE_TAG, lambda _: image_tag(next(numbers)), text))
