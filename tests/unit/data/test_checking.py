@@ -7,6 +7,10 @@ import pytest
 
 from phi3k_trainer.data.checking import DataCheck, Spread, check_dataset
 from phi3k_trainer.data.dataset import prepare_dataset
+from phi3k_trainer.data.encoding import Encoder
+from phi3k_trainer.model.tiny import tiny_config
+from phi3k_trainer.prompts.vocabulary import train_tokenizer
+from phi3k_trainer.recipe.model import TinySection
 from tests.unit.data.making import recipe, write_jsonl, write_picture, write_products
 
 
@@ -75,3 +79,20 @@ def test_an_evaluation_that_groups_make_larger_than_asked_for_is_remarked_on(tmp
     found = check(cache, path, image=None, key="code", eval_fraction=0.3)
     assert found.evaluation in range(2, 15)  # the eighty rows of code 20 are trained on
     assert "21 groups, the largest of 80 rows" in found.remarks[-1]
+
+
+def test_a_row_that_is_too_long_for_the_model_is_set_aside_and_no_longer_trained_on(
+    tmp_path: Path, cache: Path
+) -> None:
+    rows = [
+        {"title": "Coat", "price": 1.0},
+        {"title": "Long coat " * 50, "price": 1.0},
+        {"title": "Cape", "price": 1.0},
+    ]
+    chosen = recipe(cache, source="jsonl", path=str(write_jsonl(tmp_path / "rows.jsonl", rows)), image=None)
+    tokenizer = train_tokenizer(["What is shown in this image?", "Product: Coat, Price: 1.0"], 300)
+    config = tiny_config(TinySection(vocabulary_size=300, patch_size=84), tokenizer)
+    encoder = Encoder(tokenizer, config, num_crops=4, max_pixels=10**6)
+    dataset = prepare_dataset(chosen, None)
+    found = check_dataset(dataset, 4, encoder, max_tokens=200, eval_fraction=0.0)
+    assert (found.rows, found.train, found.quarantined, found.reasons) == (3, 2, 1, {"too_long": 1})
