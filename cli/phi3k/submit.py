@@ -97,5 +97,5 @@ def wandb_address(recipe: "Recipe", submission: "Submission") -> str | None:
     section = recipe.tracking.wandb
     if section.mode == "off":
         return None
-    server = (section.base_url or recipe.cluster.env.get("WANDB_BASE_URL") or PUBLIC_WANDB).rstrip("/")
+    server = (section.base_url or PUBLIC_WANDB).rstrip("/")
     return f"{server}/{section.entity or '<entity>'}/{section.project}/runs/{submission.wandb_run_id}"

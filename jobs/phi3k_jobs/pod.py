@@ -27,7 +27,9 @@ ARGUMENTS = [
     f"data.cache={CACHE}/phi3k",
 ]
 # What other fields of the recipe say, and what tells a replica which one it is.
-OWN_VARIABLES = re.compile(r"WANDB_RUN_ID|PHI3K_(DEADLINE_SECONDS|HEALTH_FILE|IMAGE|LOG_FORMAT|METRICS_PORT)|PET_.*")
+OWN_VARIABLES = re.compile(
+    r"WANDB_RUN_ID|PHI3K_(DEADLINE_SECONDS|HEALTH_FILE|IMAGE|LOG_FORMAT|METRICS_PORT|PLAIN_HTTP)|PET_.*"
+)
 # Kubernetes kills what still runs after the grace period: torchrun has to give up, and say so, before.
 SHUTDOWN_MARGIN_SECONDS = 30
 
@@ -232,9 +234,12 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
     entries = [entry for entry in entries if entry["name"] not in referred]
     entries += [_from_secret(name, of.secret, of.key) for name, of in sorted(referred.items())]
     if cluster.wandb_secret:
+        # Who holds a key says where it may go: a recipe can come from anyone.
         entries.append(_from_secret("WANDB_API_KEY", cluster.wandb_secret, optional=True))
+        entries.append(_from_secret("WANDB_BASE_URL", cluster.wandb_secret, optional=True))
     if cluster.hf_secret:
         entries.append(_from_secret("HF_TOKEN", cluster.hf_secret))
+        entries.append(_from_secret("HF_ENDPOINT", cluster.hf_secret, optional=True))
     return entries
 
 

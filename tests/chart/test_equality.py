@@ -48,7 +48,7 @@ cluster:
   resources: {cpu: "16", memory: 128Gi, shared_memory: 1Gi, ephemeral_storage: 7Gi, cpu_limit: "24"}
   cache: {claim: models, size: 1Ti, storage_class: "", access_modes: [ReadWriteMany, ReadWriteOnce]}
   runs: {claim: results, size: 2Ti, storage_class: fast, access_modes: [ReadWriteMany]}
-  wandb_secret: null
+  wandb_secret: tracker
   hf_secret: hub
   deadline: 12h
   retries: 0
@@ -191,7 +191,8 @@ def test_the_addresses_that_the_recipe_names_can_be_reached(helm: Helm) -> None:
     }
     server = "tracking.wandb.base_url=http://wandb.team-a.svc:8080"
     recipe = parse_recipe(EVERYTHING, overrides=[server, "cluster.network_policy=true"])
-    recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"env": addresses})})
+    changed = {"env": addresses, "hf_secret": None}
+    recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update=changed)})
     assert web_ports(recipe) == [443, 80, 8080, 1080, 8443, 3128, 3129, 9000, 1, 2]
     assert_equal_objects(helm, recipe)
 

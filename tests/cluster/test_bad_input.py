@@ -51,7 +51,7 @@ def test_no_kubeconfig_at_all(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert main(["submit", "demo"]) == 66
-    assert "there is no kubeconfig (KUBECONFIG or ~/.kube/config) and this is no pod" in capsys.readouterr().err
+    assert "and this is not a pod: name one with --kubeconfig" in capsys.readouterr().err
 
 
 def test_a_kubeconfig_that_is_not_there(phi3k: Command) -> None:

@@ -201,7 +201,8 @@ def tracked(cluster: Cluster, server: tuple[str, WandbServer], product_image: st
     with new_namespace(cluster) as name:
         cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
         here = f"--namespace={name}"
-        cluster.kubectl("create", "secret", "generic", "wandb-api-key", f"--from-literal=WANDB_API_KEY={KEY}", here)
+        literals = (f"--from-literal=WANDB_API_KEY={KEY}", f"--from-literal=WANDB_BASE_URL={address}")
+        cluster.kubectl("create", "secret", "generic", "wandb-api-key", *literals, here)
         phi3k = Command(cluster, name, str(cluster.kubeconfig))
         submit = ("submit", "demo", "--name", RUN, "--kind", "pytorchjob", "--output", "json")
         submitted = succeeded(phi3k(*submit, *options(address, product_image))).json

@@ -316,11 +316,17 @@ claims:
 - name: WANDB_API_KEY
   valueFrom:
     secretKeyRef: {name: {{ toJson . }}, key: WANDB_API_KEY, optional: true}
+- name: WANDB_BASE_URL
+  valueFrom:
+    secretKeyRef: {name: {{ toJson . }}, key: WANDB_BASE_URL, optional: true}
 {{- end }}
 {{- with .cluster.hf_secret }}
 - name: HF_TOKEN
   valueFrom:
     secretKeyRef: {name: {{ toJson . }}, key: HF_TOKEN}
+- name: HF_ENDPOINT
+  valueFrom:
+    secretKeyRef: {name: {{ toJson . }}, key: HF_ENDPOINT, optional: true}
 {{- end }}
 {{- end -}}
 
@@ -338,6 +344,9 @@ claims:
   {{- if regexMatch $rules.own_variables $name -}}
     {{- fail (printf "env can't set %s: phi3k, or the job's operator, sets it itself" $name) -}}
   {{- end -}}
+{{- end -}}
+{{- if and .cluster.hf_secret (or (hasKey .cluster.env "HF_ENDPOINT") (hasKey $referred "HF_ENDPOINT")) -}}
+  {{- fail "can't set HF_ENDPOINT beside hf_secret: put it into that secret, beside the token" -}}
 {{- end -}}
 {{- range $name, $value := .cluster.env -}}
   {{- if hasKey $referred $name -}}

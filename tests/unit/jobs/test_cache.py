@@ -116,7 +116,9 @@ def test_the_job_waits_in_the_recipes_queue() -> None:
     assert own["app.kubernetes.io/component"] == "cache"
 
 
-@pytest.mark.parametrize(("arguments", "secrets"), list(zip(VERBS, [["STORE_KEY", "HF_TOKEN"], [], []], strict=True)))
+@pytest.mark.parametrize(
+    ("arguments", "secrets"), list(zip(VERBS, [["STORE_KEY", "HF_TOKEN", "HF_ENDPOINT"], [], []], strict=True))
+)
 def test_each_verb_has_the_secrets_that_it_needs(arguments: list[str], secrets: list[str]) -> None:
     (container,) = pod_of(objects_of(arguments))["containers"]
     assert [entry["name"] for entry in container["env"] if "valueFrom" in entry] == secrets

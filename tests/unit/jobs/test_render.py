@@ -145,6 +145,8 @@ def test_secrets_are_named_and_never_read() -> None:
     ("name", "what"),
     [
         ("WANDB_API_KEY", r"secret.*cluster\.wandb_secret"),
+        ("WANDB_BASE_URL", r"secret.*cluster\.wandb_secret"),
+        ("PHI3K_PLAIN_HTTP", "sets it itself"),
         ("HF_TOKEN", r"secret.*cluster\.hf_secret"),
         ("WANDB_RUN_ID", "sets it itself"),
         ("PET_NNODES", "sets it itself"),
@@ -231,7 +233,7 @@ def test_a_priority_in_no_queue_says_nothing_to_kueue() -> None:
     "override",
     [
         "tracking.wandb.base_url=http://wandb.team-a.svc:8080",
-        "cluster.env={WANDB_BASE_URL: 'http://wandb.team-a.svc:8080/'}",
+        "cluster.env={HF_ENDPOINT: 'http://hub.team-a.svc:8080/'}",
         "cluster.env={HTTPS_PROXY: 'proxy.example:8080'}",
     ],
 )
@@ -334,6 +336,15 @@ def test_a_variables_value_stands_in_the_pod_alone(kind: str) -> None:
     (container,) = pods(rendered)["spec"]["containers"]
     assert {"name": "WHERE", "value": "only-here"} in container["env"]
     assert "only-here" not in json.dumps([part for name, part in container.items() if name != "env"])
+
+
+def test_who_holds_a_key_says_where_it_may_go() -> None:
+    (container,) = pods(objects(recipe("cluster.wandb_secret=tracker", "cluster.hf_secret=hub")))["spec"]["containers"]
+    referred = {entry["name"]: entry.get("valueFrom", {}).get("secretKeyRef") for entry in container["env"]}
+    assert referred["WANDB_BASE_URL"] == {"name": "tracker", "key": "WANDB_BASE_URL", "optional": True}
+    assert referred["HF_ENDPOINT"] == {"name": "hub", "key": "HF_ENDPOINT", "optional": True}
+    with pytest.raises(RecipeError, match="can't set HF_ENDPOINT beside hf_secret"):
+        recipe("cluster.hf_secret=hub", "cluster.env.HF_ENDPOINT=https://hub.example")
 
 
 def test_another_variable_makes_another_run() -> None:

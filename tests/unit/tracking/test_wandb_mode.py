@@ -14,7 +14,7 @@ import pytest
 from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.recipe.training import WandbSection
 from phi3k_trainer.tracking import wandb_mode
-from phi3k_trainer.tracking.wandb_mode import api_key, choose_mode
+from phi3k_trainer.tracking.wandb_mode import api_key, choose_mode, credentials_problem, server_address
 
 KEY = "k" * 40
 
@@ -22,6 +22,8 @@ KEY = "k" * 40
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("WANDB_CONFIG_DIR", "PHI3K_PLAIN_HTTP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -65,13 +67,15 @@ def test_auto_believes_only_a_server_that_knows_the_key(
     server: str, mode: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", server)
     choice = choose_mode(WandbSection(base_url=server))
     assert choice.mode == mode
     assert reason in choice.reason
 
 
 @pytest.mark.parametrize("mode", ["auto", "online"])
-def test_without_a_key_nobody_is_asked(mode: str) -> None:
+def test_without_a_key_nobody_is_asked(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     choice = choose_mode(WandbSection.model_validate({"mode": mode, "base_url": "http://127.0.0.1:9"}))
     assert choice.mode == "offline"
     assert "WANDB_API_KEY" in choice.reason
@@ -98,7 +102,8 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         started = time.monotonic()
-        choice = choose_mode(WandbSection(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        choice = choose_mode(WandbSection())
     assert choice.mode == "offline"
     assert time.monotonic() - started < 3
 
@@ -109,7 +114,65 @@ def test_the_key_comes_from_the_environment_or_the_netrc_file(tmp_path: Path, mo
     assert api_key("https://api.wandb.ai") == "from-netrc"
     assert api_key("https://wandb.example") is None
     monkeypatch.setenv("WANDB_API_KEY", "from-environment")
+    assert api_key("https://api.wandb.ai") == "from-environment"
+    assert api_key("https://wandb.example") is None
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example/")
     assert api_key("https://wandb.example") == "from-environment"
+
+
+@pytest.mark.parametrize("mode", ["auto", "online"])
+@pytest.mark.parametrize("variable", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
+def test_a_server_that_only_the_recipe_names_is_sent_nothing(
+    mode: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, KEY)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        choice = choose_mode(WandbSection.model_validate({"mode": mode, "base_url": address}))
+        listening.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            listening.accept()
+    assert choice.mode == "offline"
+    assert f"set WANDB_BASE_URL={address}" in choice.reason
+
+
+@pytest.mark.parametrize("other", ["https://wandb.example:8443", "http://wandb.example", "https://wandb.example.evil"])
+def test_another_port_scheme_or_host_is_another_server(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
+    assert api_key(other) is None
+    assert choose_mode(WandbSection(base_url=other)).mode == "offline"
+
+
+def test_the_server_of_wandb_login_is_named_by_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".config/wandb").mkdir(parents=True)
+    (tmp_path / ".config/wandb/settings").write_text("[default]\nbase_url = https://wandb.example\n")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert api_key("https://wandb.example") == KEY
+    assert server_address(WandbSection()) == "https://wandb.example"
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("http://wandb.example:8080", False),
+        ("http://10.0.0.1:8080", False),
+        ("https://wandb.example", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:8080", True),
+        ("http://[::1]:8080", True),
+        ("http://wandb.tools.svc:8080", True),
+        ("http://wandb.tools.svc.cluster.local", True),
+        ("http://wandb.tools.svc.evil.example", False),
+    ],
+)
+def test_a_key_goes_in_clear_only_within_the_machine_or_the_cluster(
+    address: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    assert (credentials_problem(address) is None) == allowed
+    monkeypatch.setenv("PHI3K_PLAIN_HTTP", "1")
+    assert credentials_problem(address) is None
 
 
 def test_a_damaged_netrc_file_holds_no_key(tmp_path: Path) -> None:
@@ -123,7 +186,8 @@ def test_white_space_around_the_key_is_not_a_part_of_it(
     server: str, written: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", written)
-    choice = choose_mode(WandbSection(base_url=server))
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    choice = choose_mode(WandbSection())
     assert choice.mode == "online"
     assert choice.server is not None
     assert choice.server.key == KEY
@@ -145,7 +209,8 @@ def test_a_file_of_certificates_that_can_not_be_used_is_named(
         file.write_text(content)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    choice = choose_mode(WandbSection(base_url="https://127.0.0.1:9"))
+    monkeypatch.setenv("WANDB_BASE_URL", "https://127.0.0.1:9")
+    choice = choose_mode(WandbSection())
     assert choice.mode == "offline"
     assert "SSL_CERT_FILE" in choice.reason
     assert str(file) in choice.reason
@@ -155,4 +220,5 @@ def test_certificates_that_can_be_used_are_not_blamed_for_the_network(monkeypatc
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
     assert certificates_problem() is None
-    assert "can't be reached" in choose_mode(WandbSection(base_url="https://127.0.0.1:9")).reason
+    monkeypatch.setenv("WANDB_BASE_URL", "https://127.0.0.1:9")
+    assert "can't be reached" in choose_mode(WandbSection()).reason

@@ -22,6 +22,7 @@ from transformers.utils import logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
 from phi3k_trainer.certificates import certificates_problem
+from phi3k_trainer.credentials import refuse_hub_token_in_clear
 from phi3k_trainer.errors import (
     DataError,
     MissingInputError,
@@ -173,7 +174,7 @@ def resolve_base(base: str, revision: str | None) -> Path:
 
     Raises:
         MissingInputError: Neither a directory nor a repository, or no such revision.
-        PermissionDeniedError: The repository is gated or private.
+        PermissionDeniedError: The repository is gated or private, or a token would go to HF_ENDPOINT in clear.
         UnavailableError: The hub can't be reached and the download isn't complete.
     """
     local = Path(base).expanduser()
@@ -183,6 +184,7 @@ def resolve_base(base: str, revision: str | None) -> Path:
         raise MissingInputError(f"model.base {base!r} is a file: name the model's directory")
     if local.is_absolute() or base.startswith((".", "~")) or base.count("/") != 1:
         raise MissingInputError(f"model.base {base!r} is not there: no such directory, and not a hub id (owner/name)")
+    refuse_hub_token_in_clear()
     try:
         return Path(snapshot_download(base, revision=revision, allow_patterns=list(_WANTED)))
     except GatedRepoError as problem:

@@ -143,9 +143,9 @@ class ClusterSection(Section):
     runs: RunsClaimSection = RunsClaimSection()
     """Run directories and checkpoints."""
     wandb_secret: str | None = "wandb-api-key"
-    """Secret with key `WANDB_API_KEY`; it may be missing."""
+    """Secret with key `WANDB_API_KEY` and, for a server of your own, `WANDB_BASE_URL`; it may be missing."""
     hf_secret: str | None = None
-    """Secret with key `HF_TOKEN`."""
+    """Secret with key `HF_TOKEN` and, for a hub of your own, `HF_ENDPOINT`."""
     deadline: Duration | None = None
     """Longest run, such as 12h."""
     retries: int = Field(default=3, ge=0, le=10_000)
@@ -195,4 +195,10 @@ class ClusterSection(Section):
     def _a_variable_has_one_value(self) -> Self:
         for name in sorted(self.env.keys() & self.pod.env_secrets.keys()):
             raise ValueError(f"env and pod.env_secrets both set {name}: remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _a_token_goes_where_its_owner_says(self) -> Self:
+        if self.hf_secret and "HF_ENDPOINT" in {*self.env, *self.pod.env_secrets}:
+            raise ValueError("can't set HF_ENDPOINT beside hf_secret: put it into that secret, beside the token")
         return self

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 NAME = r"^[A-Za-z_.-][A-Za-z0-9_.-]*$"
 """As Kubernetes has it in every version."""
-SECTION_OF = {"WANDB_API_KEY": "wandb_secret", "HF_TOKEN": "hf_secret"}
-"""Variables with a field of their own for the secret that holds them."""
+SECTION_OF = {"WANDB_API_KEY": "wandb_secret", "WANDB_BASE_URL": "wandb_secret", "HF_TOKEN": "hf_secret"}
+"""Variables with a field of their own for the secret that holds them: who holds a key says where it may go."""
 SECRET_NAME = (
     r"(?i)(PASSWORD|PASSWD|PASSPHRASE|(SECRET|CREDENTIAL)S?(_|$)|(API|ACCESS|PRIVATE|SECRET)KEY|TOKEN(_|$)"
     r"|(^|_)KEYS?(_ID|_PEM|_B64|_BASE64|_VALUE|_JSON|_[0-9]+)?$"

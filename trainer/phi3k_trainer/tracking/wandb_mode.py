@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from phi3k_trainer.certificates import certificates_problem
+from phi3k_trainer.credentials import clear_text_problem, is_named, wandb_servers
 from phi3k_trainer.recipe.training import WandbSection
 
-PUBLIC_SERVER = "https://api.wandb.ai"
 KEY_VARIABLE = "WANDB_API_KEY"
 PROBE_SECONDS = 5.0
 Mode = Literal["online", "offline", "off"]
@@ -48,8 +48,8 @@ class Choice:
 
 
 def server_address(section: WandbSection) -> str:
-    """Address of the server: the recipe's, else WANDB_BASE_URL, else the public one."""
-    return (section.base_url or os.environ.get("WANDB_BASE_URL") or PUBLIC_SERVER).rstrip("/")
+    """Address of the server: the recipe's, else WANDB_BASE_URL, else that of `wandb login`, else the public one."""
+    return (section.base_url or wandb_servers()[0]).rstrip("/")
 
 
 def choose_mode(section: WandbSection) -> Choice:
@@ -63,6 +63,8 @@ def choose_mode(section: WandbSection) -> Choice:
     if wanted == "off" or wanted == "offline":
         return Choice(wanted, source)
     address = server_address(section)
+    if problem := credentials_problem(address):
+        return Choice("offline", problem)
     if os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return Choice("online", "WANDB_IDENTITY_TOKEN_FILE is set", Server(address, None))
     key = api_key(address)
@@ -89,13 +91,28 @@ def _mode_of_environment() -> Literal["auto", "online", "offline", "off"]:
             return "auto"
 
 
+def credentials_problem(address: str) -> str | None:
+    """Why no key may be sent to a server, or None: only the recipe names it, or the way there is not encrypted."""
+    if not is_named(address, wandb_servers()) and _netrc_key(address) is None:
+        return (
+            f"only the recipe names {address}, and keys go to servers that you name yourself: "
+            f"set WANDB_BASE_URL={address} (on a cluster beside the key in the secret of cluster.wandb_secret) "
+            f"or run `wandb login --host {address}`"
+        )
+    return clear_text_problem(address)
+
+
 def api_key(address: str) -> str | None:
-    """The key for a server: WANDB_API_KEY, else the password of its host in the netrc file, else None.
+    """The key for a server: WANDB_API_KEY if you name the server, else its host's password in the netrc file, or None.
 
     White space around it is left out: a secret that was made from a file often ends in a new line.
     """
-    if key := os.environ.get(KEY_VARIABLE, "").strip():
+    if is_named(address, wandb_servers()) and (key := os.environ.get(KEY_VARIABLE, "").strip()):
         return key
+    return _netrc_key(address)
+
+
+def _netrc_key(address: str) -> str | None:
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
         entry = netrc.netrc(str(path)).authenticators(urlsplit(address).netloc)

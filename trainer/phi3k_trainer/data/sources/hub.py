@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from phi3k_trainer.certificates import certificates_problem
+from phi3k_trainer.credentials import refuse_hub_token_in_clear
 from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
 from phi3k_trainer.data.sources.arrow import arrow_records
@@ -48,9 +49,14 @@ def is_saved_to_disk(path: Path) -> bool:
 
 
 def hub_commit(section: DataSection) -> str:
-    """The commit that `data.revision` means now; the revision itself while the hub can't be asked."""
+    """The commit that `data.revision` means now; the revision itself while the hub can't be asked.
+
+    Raises:
+        PermissionDeniedError: a token would go to HF_ENDPOINT in clear.
+    """
     from huggingface_hub import HfApi
 
+    refuse_hub_token_in_clear()
     revision = section.revision or "main"
     if _COMMIT.fullmatch(revision):
         return revision
@@ -61,6 +67,7 @@ def hub_commit(section: DataSection) -> str:
 
 
 def _load(section: DataSection) -> Any:
+    refuse_hub_token_in_clear()
     import datasets  # here because it takes over a second to import
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
