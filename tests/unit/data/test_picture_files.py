@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from phi3k_trainer.data.dataset import prepare_dataset
 from phi3k_trainer.data.encoding import Encoder
-from phi3k_trainer.data.picture_files import WAITS_SECONDS, PictureFileError, read_picture_file
+from phi3k_trainer.data.picture_files import PictureFileError, read_picture_file
 from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
+from phi3k_trainer.data.storage import WAITS_SECONDS
 from phi3k_trainer.data.store import Store
 from phi3k_trainer.errors import UnreadableStorageError
 from phi3k_trainer.model.tiny import tiny_config
@@ -169,7 +171,7 @@ def stale(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         return really_open(path, flags, *rest, **options)
 
     monkeypatch.setattr(os, "open", open_unless_stale)
-    monkeypatch.setattr("phi3k_trainer.data.picture_files.WAITS_SECONDS", (0.0,))
+    monkeypatch.setattr("phi3k_trainer.data.storage.WAITS_SECONDS", (0.0,))
     return names
 
 
@@ -182,6 +184,27 @@ def test_no_row_is_set_aside_for_storage_that_failed_while_the_data_was_prepared
         prepare_dataset(chosen, tmp_path / "run")
     stale.clear()
     assert len(prepare_dataset(chosen, tmp_path / "run").train) == 4
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_table_is_read_again_from_its_start_and_never_counted_as_bad_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    storage, really_open = Storage(errno.EIO, times), pa.input_stream
+
+    def open_on_failing_storage(source: str) -> object:
+        with Path(os.devnull).open("rb") as nothing:
+            storage.read(nothing.fileno(), 1)
+        return really_open(source)
+
+    monkeypatch.setattr(pa, "input_stream", open_on_failing_storage)
+    monkeypatch.setattr("phi3k_trainer.data.storage.WAITS_SECONDS", (0.0, 0.0))
+    chosen = recipe(tmp_path / "cache", source="jsonl", path=str(write_products(tmp_path, 4)))
+    if times == 1:
+        assert len(prepare_dataset(chosen, None).train) == 4
+    else:
+        with pytest.raises(UnreadableStorageError, match=r"products\.jsonl can't be read: .*, in each of 3 attempts"):
+            prepare_dataset(chosen, None)
 
 
 def test_storage_that_fails_in_training_is_not_bad_data(tmp_path: Path, stale: set[str]) -> None:

@@ -1,6 +1,5 @@
 """Reading a picture's file once, as a file: never a device, never more than allowed, again when storage falters."""
 
-import errno
 import functools
 import os
 import stat
@@ -10,19 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from phi3k_trainer.errors import DataError, UnreadableStorageError
+from phi3k_trainer.data.storage import blamed, tried_again
+from phi3k_trainer.errors import DataError
 from phi3k_trainer.images.decode import check_signature
-
-WAITS_SECONDS = (0.2, 0.8, 3.2, 12.8)
-"""Pauses between the attempts to read a file whose storage fails."""
-
-PASSING_ERRORS = frozenset(
-    {errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOLCK}
-    | {errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ESHUTDOWN, errno.EPIPE}
-    | {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.ENOLINK}
-    | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS}
-)
-"""What network file systems and a machine under pressure answer for a while: it says nothing about the file."""
 
 _CHUNK = 1 << 20
 _HEAD_BYTES = 4096
@@ -69,23 +58,19 @@ def read_picture_file(
         ImageError: with reason `empty` or `unsupported_format`, by the first bytes.
         UnreadableStorageError: the storage failed in every attempt, for a reason that passes.
     """
-    for pause in (*WAITS_SECONDS, None):
-        try:
-            return _read_once(path, max_bytes, read)
-        except (FileNotFoundError, NotADirectoryError):
-            raise PictureFileError("missing_file", f"{path} does not exist") from None
-        except ValueError as error:  # a name that no file can have
-            raise PictureFileError("missing_file", f"{str(path)!r} is no file's name: {error}") from error
-        except OSError as error:
-            if error.errno not in PASSING_ERRORS:
-                raise PictureFileError("unreadable_file", f"{path}: {error.strerror or error}") from error
-            if pause is None:
-                raise UnreadableStorageError(
-                    f"{path} can't be read: {error.strerror}, in each of {len(WAITS_SECONDS) + 1} attempts. The "
-                    "storage fails, the picture is not to blame: run again when the storage answers."
-                ) from error
-            wait(pause)
-    raise AssertionError("the last attempt returns or raises")
+    return tried_again(lambda: _attempt(path, max_bytes, read), wait=wait)
+
+
+def _attempt(path: Path, max_bytes: int | None, read: Read) -> PictureFile:
+    try:
+        return _read_once(path, max_bytes, read)
+    except (FileNotFoundError, NotADirectoryError):
+        raise PictureFileError("missing_file", f"{path} does not exist") from None
+    except ValueError as error:  # a name that no file can have
+        raise PictureFileError("missing_file", f"{str(path)!r} is no file's name: {error}") from error
+    except OSError as error:
+        broken = PictureFileError("unreadable_file", f"{path}: {error.strerror or error}")
+        raise blamed(error, path, broken) from error
 
 
 def _read_once(path: Path, max_bytes: int | None, read: Read) -> PictureFile:

@@ -13,6 +13,7 @@ from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.reading import RowBuilder, order_hash, select_rows
 from phi3k_trainer.data.row import Row
 from phi3k_trainer.data.sources import open_source
+from phi3k_trainer.data.storage import tried_again
 from phi3k_trainer.data.store import Store
 from phi3k_trainer.recipe.data import DataSection
 
@@ -36,11 +37,14 @@ def prepare(
     Raises:
         DataError, MissingInputError, UnavailableError: the source can't be read (see `open_source`).
         StorageError: the store can't be written.
-        UnreadableStorageError: a picture's storage fails, again and again.
+        UnreadableStorageError: storage fails while a table or a picture is read, again and again.
     """
     builder = RowBuilder(section)
-    records = open_source(section, builder.needed_columns)
-    selection = select_rows(records, builder.build, section.max_rows, store, progress)
+    selection = tried_again(
+        lambda: select_rows(
+            open_source(section, builder.needed_columns), builder.build, section.max_rows, store, progress
+        )
+    )
     locations = dict.fromkeys(str(source.location) for row in selection.rows for source in row.images)
     verifier = PictureVerifier(store, max_pixels=section.max_pixels, num_crops=num_crops, max_bytes=section.max_bytes)
     urls = [location for location in locations if is_url(location)]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
+from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.files import printable
 
@@ -54,7 +55,7 @@ def _entries(directory: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     try:
         paths = list(directory.iterdir())
     except OSError as error:
-        raise MissingInputError(f"{directory} can't be listed: {error.strerror}.") from error
+        raise blamed(error, directory, MissingInputError(f"{directory} can't be listed: {error.strerror}.")) from error
     for path in paths:
         if is_leftover(path.name):
             yield path

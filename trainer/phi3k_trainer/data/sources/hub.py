@@ -13,6 +13,7 @@ from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.row import Record
 from phi3k_trainer.data.sources.arrow import arrow_records
 from phi3k_trainer.data.sources.files import require_columns
+from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import DataError, MissingInputError, UnavailableError
 from phi3k_trainer.recipe.data import DataSection
 
@@ -40,7 +41,9 @@ def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str,
     try:
         yield from arrow_records(batches, str(section.path), pictures, folder, labels, {})
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"The data set '{section.path}' can't be read: {error}.") from error
+        raise blamed(
+            error, section.path, DataError(f"The data set '{section.path}' can't be read: {error}.")
+        ) from error
 
 
 def is_saved_to_disk(path: Path) -> bool:

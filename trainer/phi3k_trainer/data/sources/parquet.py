@@ -16,6 +16,7 @@ from phi3k_trainer.data.sources.files import (
     require_columns,
     table_files,
 )
+from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
 
@@ -60,7 +61,7 @@ def parquet_file(file: TableFile, needed: tuple[str, ...], pictures: tuple[str, 
             batches = _batches(file, table.metadata, columns)
             yield from arrow_records(batches, file.place, pictures, file.folder, class_names(schema), chosen)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file.path} can't be read as Parquet: {error}.") from error
+        raise blamed(error, file.path, DataError(f"{file.path} can't be read as Parquet: {error}.")) from error
 
 
 def _batches(file: TableFile, metadata: pq.FileMetaData, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ from typing import BinaryIO, Literal, cast
 
 import pyarrow as pa
 
+from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import DataError
 
 LONGEST_LINE = 200_000_000
@@ -50,4 +51,4 @@ def text_lines(path: Path, newline: Literal["", "\n"]) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not {error.encoding.upper()} as its first bytes say: {error}.") from error
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} can't be read: {error}.") from error
+        raise blamed(error, path, DataError(f"{path} can't be read: {error}.")) from error
