@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from phi3k.following import notice
 from phi3k.options import RecipeArgument, SetOption
 from phi3k.placing import (
     DEFAULT_RECIPE,
@@ -50,7 +51,11 @@ def render(
     phi3k render own.yaml --output helm-values | helm install own charts/phi3k --values -
     """
     placed = read_placed_recipe(recipe, overrides, gpus=gpus, kind=kind, name=name, namespace=namespace)
+    from phi3k_jobs.local_paths import local_paths
     from phi3k_jobs.render import objects, to_json, to_yaml
+
+    for sentence in local_paths(placed):
+        notice(sentence)
 
     if output is Form.HELM_VALUES:
         from phi3k_jobs.helm_values import helm_values

@@ -9,6 +9,7 @@ from phi3k_jobs.diagnosis import Diagnosis
 from phi3k_jobs.following import follow_logs
 from phi3k_jobs.job import CONTAINER, pod_failure_policy
 from phi3k_jobs.lifecycle import cancel, find_run
+from phi3k_jobs.local_paths import refuse_local_paths
 from phi3k_jobs.logs import Line
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import labels
@@ -157,9 +158,12 @@ def run_in_cache(
 
     Raises:
         OutputError: one is running already.
+        MissingInputError: it should fetch what is not in the cluster.
         CacheError: it failed; the message is its own.
         Phi3kError: the cluster refuses it.
     """
+    if arguments[0] == WARM:
+        refuse_local_paths(recipe)
     objects = cache_objects(recipe, arguments)
     name = objects[-1]["metadata"]["name"]
     if cluster.get("Job", name) is not None:

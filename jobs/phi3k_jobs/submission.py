@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from phi3k_jobs.cluster import Cluster
 from phi3k_jobs.discovery import look
 from phi3k_jobs.lifecycle import Run, is_run, jobs_named, remove
+from phi3k_jobs.local_paths import refuse_local_paths
 from phi3k_jobs.manifest import Manifest
 from phi3k_jobs.names import RECIPE_ANNOTATION
 from phi3k_jobs.preflight import check_cluster, queue_note
@@ -48,6 +49,7 @@ def submit(cluster: Cluster, recipe: Recipe, *, dry_run: bool = False) -> Submis
     Raises:
         Phi3kError: something is missing, forbidden or too small; nothing of this run is left behind.
     """
+    refuse_local_paths(recipe)
     capabilities = look(cluster)
     kind = capabilities.choose(recipe)
     before = _before(cluster, recipe)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
-from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.recipe.base import Section, without_scheme
 
 
 class FetchSection(Section):
@@ -80,6 +80,11 @@ class DataSection(Section):
     """How pictures behind URLs are fetched."""
     sample: SampleSection = SampleSection()
     """The catalogue of source `sample`."""
+
+    @field_validator("path", "image_root")
+    @classmethod
+    def _paths_are_local(cls, path: str | None) -> str | None:
+        return without_scheme(path)
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:

@@ -2,9 +2,9 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.recipe.base import Section, without_scheme
 
 Trained = Literal["frozen", "lora", "full"]
 TINY = "tiny"
@@ -45,6 +45,11 @@ class ModelSection(Section):
     """Attention kernel; auto takes flash attention where it is installed and usable, else SDPA."""
     tiny: TinySection = TinySection()
     """The size of the model when `base` is `tiny`."""
+
+    @field_validator("base")
+    @classmethod
+    def _base_is_local_or_on_the_hub(cls, base: str) -> str | None:
+        return without_scheme(base)
 
 
 class TuningSection(Section):
