@@ -183,6 +183,11 @@ def test_a_file_of_another_kind_is_refused_by_its_ending(
         read(source=source, path=folder / name)
 
 
+def test_a_device_is_not_read(read: Callable[..., Dataset]) -> None:
+    with pytest.raises(MissingInputError, match="neither a file nor a directory"):
+        read(source="csv", path="/dev/null")
+
+
 def test_a_directory_without_a_table_says_what_is_there(read: Callable[..., Dataset], folder: Path) -> None:
     (folder / "rows.xlsx").touch()
     with pytest.raises(MissingInputError, match=r"without any \.csv or \.tsv file; there are rows\.xlsx"):
@@ -219,6 +224,12 @@ def test_pictures_of_a_format_that_is_not_read_are_set_aside_by_name(
     dataset = read(source="imagefolder", answer="{label}")
     assert len(dataset.train) == 1
     assert list(set_aside(dataset).values()) == ["unsupported_format"]
+
+
+def test_too_many_bad_rows_end_the_run_with_the_place_of_the_first(read: Callable[..., Dataset], folder: Path) -> None:
+    (folder / "rows.csv").write_text('title,price\nCoat,"1\nCape,2\n')
+    with pytest.raises(DataError, match=r"The first: rows\.csv:2: a quotation mark that opens a value in line 2"):
+        read(source="csv", image=None, error_budget=0.0)
 
 
 # Text files of odd forms

@@ -199,7 +199,10 @@ def _check_usable(prepared: Prepared, quarantine: QuarantineReport, section: Dat
         raise DataError(f"{origin} has no rows.")
     quarantine.check_budget(section.error_budget)
     if not prepared.rows:
-        raise DataError(f"No row of {origin} can be used: all {prepared.considered} are in {quarantine.path}.")
+        raise DataError(
+            f"No row of {origin} can be used: all {prepared.considered} are in {quarantine.path}. "
+            f"The first: {prepared.rejections[0].detail}."
+        )
 
 
 def _split(prepared: Prepared, quarantine: QuarantineReport, section: DataSection, store: Store) -> Dataset:

@@ -55,13 +55,14 @@ def csv_file(
     for number, values in rows:
         where = file.where(number)
         if isinstance(values, str):
-            yield Rejection(where, "unreadable_row", values)
+            yield Rejection(where, "unreadable_row", f"{where}: {values}")
         elif len(values) == len(header):
             if any(_holds_row(value, len(header), delimiter) for value in values):
                 suspects.append(where)
             yield Record(where, dict(zip(header, values, strict=True)) | constants, pictures, file.folder)
         else:
-            yield Rejection(where, "unreadable_row", f"{len(values)} values for {len(header)} columns")
+            detail = f"{where}: {len(values)} values for {len(header)} columns"
+            yield Rejection(where, "unreadable_row", detail)
     if suspects:
         yield Remark(
             f"{len(suspects)} rows of {file.place} hold a quoted value over several lines that look like rows of their "

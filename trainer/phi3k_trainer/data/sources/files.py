@@ -54,6 +54,8 @@ def data_path(section: DataSection) -> Path:
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise MissingInputError(f"data.path {path} does not exist{_suggestion(path.name, siblings)}.")
+    if not (path.is_file() or path.is_dir()):
+        raise MissingInputError(f"data.path {path} is neither a file nor a directory, but a device, pipe or socket.")
     return path
 
 

@@ -89,7 +89,7 @@ def _rows_of_lines(file: TableFile, lines: Iterator[str]) -> Iterator[tuple[str,
         try:
             row = _parsed(line)
         except (ValueError, RecursionError) as error:
-            yield where, Rejection(where, "unreadable_row", f"not JSON that can be read: {error}")
+            yield where, Rejection(where, "unreadable_row", f"{where}: not JSON that can be read: {error}")
             continue
         yield where, _object(where, row)
 
@@ -105,7 +105,7 @@ def _rows_of_array(file: TableFile, text: str) -> Iterator[tuple[str, dict[str, 
 
 
 def _object(where: str, row: object) -> dict[str, Any] | Rejection:
-    return row if isinstance(row, dict) else Rejection(where, "unreadable_row", "not a JSON object")
+    return row if isinstance(row, dict) else Rejection(where, "unreadable_row", f"{where}: not a JSON object")
 
 
 def _parsed(text: str) -> Any:
