@@ -63,7 +63,7 @@ class DataSection(Section):
     system: str | None = None
     """What the system says first, if anything."""
     eval_fraction: float = Field(default=0.1, ge=0, lt=1)
-    """Share of rows held out by a stable hash of their key."""
+    """Share of the rows held out by a stable hash; rows that share a key or a picture stay together."""
     max_rows: int | None = Field(default=None, ge=1)
     """At most this many rows (those with the smallest key hash)."""
     max_tokens: int = Field(default=8192, ge=16)
