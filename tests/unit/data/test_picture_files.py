@@ -1,6 +1,7 @@
 """A picture's file is read as a file: no device, no pipe, no more than allowed, and again when storage falters."""
 
 import errno
+import hashlib
 import os
 import socket
 import time
@@ -15,7 +16,7 @@ from phi3k_trainer.data.encoding import Encoder
 from phi3k_trainer.data.picture_files import PictureFileError, read_picture_file
 from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
 from phi3k_trainer.data.storage import WAITS_SECONDS
-from phi3k_trainer.data.store import Store
+from phi3k_trainer.data.store import Index, Store
 from phi3k_trainer.errors import UnreadableStorageError
 from phi3k_trainer.model.tiny import tiny_config
 from phi3k_trainer.prompts.vocabulary import train_tokenizer
@@ -234,6 +235,13 @@ def test_a_picture_that_goes_away_while_it_is_looked_at_is_one_rejection(
     monkeypatch.setattr(PictureVerifier, "body", and_gone)
     chosen = recipe(tmp_path / "cache", source="jsonl", path=str(table), error_budget=1.0)
     assert len(prepare_dataset(chosen, None).train) in (2, 3)
+
+
+def test_what_an_earlier_version_found_good_is_decoded_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(1)[:-30] + png(1)[-12:])
+    Index(tmp_path / "store/pictures").put(hashlib.sha256(path.read_bytes()).hexdigest(), {"width": 40, "height": 30})
+    assert isinstance(verify(path, tmp_path / "store"), Failure)
 
 
 def test_an_exception_of_its_own_is_that_pictures_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

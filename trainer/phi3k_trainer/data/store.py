@@ -35,6 +35,10 @@ class Index:
         return self._root / digest[:2] / f"{digest}.json"
 
 
+# Changes whenever a picture that was found to be good might be refused now; earlier facts are not looked at again.
+_DECODING = 2
+
+
 class Store:
     """Pictures by the SHA-256 of their bytes, where each URL led, and which pictures were found to be good."""
 
@@ -43,7 +47,7 @@ class Store:
         self.root = root
         self.urls = Index(root / "urls")
         """URL -> {"url", "sha256"}: what makes fetching resume."""
-        self.pictures = Index(root / "pictures")
+        self.pictures = Index(root / f"pictures-{_DECODING}")
         """SHA-256 -> {"width", "height"} of a picture that was decoded in full without a complaint."""
 
     def path(self, sha256: str) -> Path:
