@@ -107,9 +107,10 @@ def check(
     found = check_dataset(
         dataset,
         chosen.model.num_crops,
-        encoder_at_hand(chosen),
+        encoder_at_hand(chosen, dataset),
         max_tokens=chosen.data.max_tokens,
         eval_fraction=chosen.data.eval_fraction,
+        max_new_tokens=chosen.evaluation.max_new_tokens,
     )
     if output is Output.JSON:
         print_json(found.as_dict())

@@ -104,7 +104,9 @@ def _print(planned: "Plan") -> None:
         typer.echo(f"{NO_BFLOAT16}: --set model.dtype=float32 runs there, in more memory and time.")
     typer.echo(
         "Memory is the peak of one GPU; Optim. holds gradients and moments.\n"
-        "Time supposes the utilisation that published scripts reach (22-27 %)."
+        "Time supposes the utilisation that published scripts reach (22-27 %).\n"
+        "No data was read: `phi3k data check` counts the answers that are longer than evaluation.max_new_tokens "
+        f"({planned.max_new_tokens}) allows."
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from phi3k_trainer.data.checking import DataCheck, Spread, check_dataset
+from phi3k_trainer.data.checking import DataCheck, Spread, check_dataset, encoder_at_hand
 from phi3k_trainer.data.dataset import prepare_dataset
 from phi3k_trainer.data.encoding import Encoder
 from phi3k_trainer.model.tiny import tiny_config
@@ -21,8 +21,13 @@ def cache(tmp_path: Path) -> Path:
 
 def check(cache: Path, path: Path, **data: Any) -> DataCheck:
     chosen = recipe(cache, source="jsonl", path=str(path), **data)
-    fraction = chosen.data.eval_fraction
-    return check_dataset(prepare_dataset(chosen, None), num_crops=4, max_tokens=8192, eval_fraction=fraction)
+    return check_dataset(
+        prepare_dataset(chosen, None),
+        num_crops=4,
+        max_tokens=8192,
+        eval_fraction=chosen.data.eval_fraction,
+        max_new_tokens=64,
+    )
 
 
 def test_rows_pictures_and_answers_are_counted(tmp_path: Path, cache: Path) -> None:
@@ -94,5 +99,26 @@ def test_a_row_that_is_too_long_for_the_model_is_set_aside_and_no_longer_trained
     config = tiny_config(TinySection(vocabulary_size=300, patch_size=84), tokenizer)
     encoder = Encoder(tokenizer, config, num_crops=4, max_pixels=10**6)
     dataset = prepare_dataset(chosen, None)
-    found = check_dataset(dataset, 4, encoder, max_tokens=200, eval_fraction=0.0)
+    found = check_dataset(dataset, 4, encoder, max_tokens=200, eval_fraction=0.0, max_new_tokens=64)
     assert (found.rows, found.train, found.quarantined, found.reasons) == (3, 2, 1, {"too_long": 1})
+
+
+@pytest.mark.parametrize(("words", "remarked"), [(3, False), (300, True)])
+def test_held_out_answers_that_cannot_be_generated_are_counted_in_the_models_tokens(
+    tmp_path: Path, cache: Path, words: int, remarked: bool
+) -> None:
+    rows = [{"title": f"{number} " + "coat " * words, "price": 1.0, "image": []} for number in range(20)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    chosen = recipe(cache, source="jsonl", path=str(path), eval_fraction=0.5)
+    dataset = prepare_dataset(chosen, None)
+    encoder = encoder_at_hand(chosen, dataset)
+    assert encoder is not None
+    found = check_dataset(dataset, 4, encoder, max_tokens=8192, eval_fraction=0.5, max_new_tokens=64)
+    assert found.tokens is not None
+    count = f"{found.evaluation} of {found.evaluation} held-out answers are longer than evaluation.max_new_tokens 64"
+    assert any(remark.startswith(count) for remark in found.remarks) is remarked
+
+
+def test_without_a_tokenizer_it_says_that_answers_are_not_counted(tmp_path: Path, cache: Path) -> None:
+    found = check(cache, write_products(tmp_path, 30), eval_fraction=0.3)
+    assert any("evaluation.max_new_tokens 64 is enough for the answers is not known" in one for one in found.remarks)

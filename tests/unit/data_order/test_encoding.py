@@ -41,6 +41,14 @@ def test_the_measure_without_pixels_is_the_size_of_the_encoding(
     assert [image.shape[0] % 336 for image in encoded.images] == [0] * len(sizes)
 
 
+def test_the_last_answer_is_measured_with_its_end(encoder: Encoder, tmp_path: Path) -> None:
+    row = example(tmp_path)
+    asked_again = Example("row", (*row.turns, Turn("user", "Sure?"), Turn("assistant", "It")), (), {})
+    whole, encoded = encoder.measure(row), encoder.encode(row)
+    assert whole.num_answer_tokens == (encoded.labels != -100).sum()
+    assert encoder.measure(asked_again).num_answer_tokens < whole.num_answer_tokens
+
+
 def test_rows_that_are_too_long_or_have_no_answer_are_set_aside(encoder: Encoder, tmp_path: Path) -> None:
     good, long = example(tmp_path), example(tmp_path, answer="It is green. " * 50)
     silent = Example("silent", good.turns[:1], (), {})

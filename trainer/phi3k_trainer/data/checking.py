@@ -6,15 +6,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import try_to_load_from_cache
+
+from phi3k_trainer.data.answer_lengths import AnswerLengths
 from phi3k_trainer.data.dataset import Dataset, Example
 from phi3k_trainer.data.encoding import Encoder, measure_examples
 from phi3k_trainer.data.splits import groups_of
 from phi3k_trainer.images.grid import hd_shape
-from phi3k_trainer.model import Phi3VConfig
+from phi3k_trainer.model.loading import hub_id, load_config
+from phi3k_trainer.model.tiny import tiny_config
 from phi3k_trainer.prompts.conversation import render
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
+from phi3k_trainer.prompts.vocabulary import train_tokenizer
+from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.recipe.recipe import Recipe
 
+NOT_COUNTED = (
+    "Tokens are not counted, because the tokenizer of model.base is not on this machine: whether "
+    "evaluation.max_new_tokens {} is enough for the answers is not known. Set model.base to a directory that "
+    "has it, or look for this remark at the start of the training."
+)
 _SHARED_PICTURE = 0.1  # share of the rows from which one picture in common is worth a remark
 _TILTED = 1.5  # times the evaluation may be larger or smaller than asked for before that is worth a remark
 
@@ -72,7 +83,13 @@ class DataCheck:
 
 
 def check_dataset(
-    dataset: Dataset, num_crops: int, encoder: Encoder | None = None, *, max_tokens: int, eval_fraction: float
+    dataset: Dataset,
+    num_crops: int,
+    encoder: Encoder | None = None,
+    *,
+    max_tokens: int,
+    eval_fraction: float,
+    max_new_tokens: int,
 ) -> DataCheck:
     """Sum up a prepared data set.
 
@@ -81,16 +98,19 @@ def check_dataset(
         num_crops: Crops a picture may have (`model.num_crops`).
         encoder: Measures the rows in the model's own tokens, where its tokenizer is at hand.
         max_tokens: A longer row will be set aside (`data.max_tokens`).
+        max_new_tokens: Tokens that a generated answer may have (`evaluation.max_new_tokens`).
         eval_fraction: Share of the groups that was to be held out (`data.eval_fraction`).
     """
     train, evaluation = tuple(dataset.train), tuple(dataset.evaluation)
     rejections = dataset.quarantine.rejections
     num_tokens: list[int] | None = None
+    lengths: str | None = NOT_COUNTED.format(max_new_tokens) if evaluation else None
     if encoder is not None:
         measured = [measure_examples(encoder, side, max_tokens) for side in (train, evaluation)]
         train, evaluation = (side.examples for side in measured)
         rejections = (*rejections, *(rejection for side in measured for rejection in side.rejections))
         num_tokens = [int(number) for side in measured for number in side.num_tokens]
+        lengths = AnswerLengths.of(measured[1].num_answer_tokens, max_new_tokens).remark()
     examples = (*train, *evaluation)
     images = [image for example in examples for image in example.images]
     answers = Counter(_answer(example) for example in examples)
@@ -113,26 +133,47 @@ def check_dataset(
         picture_height=Spread.of(image.height for image in images),
         crops=Spread.of(_num_views(example, num_crops) for example in examples),
         tokens=None if num_tokens is None else Spread.of(num_tokens),
-        remarks=(*dataset.remarks, *_remarks(examples, answers), *_tilt(dataset, eval_fraction)),
+        remarks=(
+            *dataset.remarks,
+            *_remarks(examples, answers),
+            *([lengths] if lengths else []),
+            *_tilt(dataset, eval_fraction),
+        ),
         shown=tuple(render(example.turns) for example in train[:3]),
     )
 
 
-def encoder_at_hand(recipe: Recipe) -> Encoder | None:
-    """The encoder of the recipe's model when its tokenizer lies in a local directory; nothing is downloaded for it.
+def encoder_at_hand(recipe: Recipe, dataset: Dataset) -> Encoder | None:
+    """The encoder of the recipe's model when it can be had without a download, else None.
+
+    Of a directory and of a repository in the hub's cache it has the tokenizer there; that of the tiny model is made
+    from the data's own words, as training makes it.
 
     Raises:
         DataError, MissingInputError: the directory's tokenizer or configuration is not one of this model.
     """
+    if recipe.model.base == TINY:
+        texts = (turn.text for example in dataset.train for turn in example.turns)
+        tokenizer = train_tokenizer(sorted(texts), recipe.model.tiny.vocabulary_size)
+        config = tiny_config(recipe.model.tiny, tokenizer)
+    else:
+        directory = _directory_at_hand(recipe)
+        if directory is None:
+            return None
+        tokenizer, config = load_tokenizer(directory), load_config(directory)
+    return Encoder(tokenizer, config, num_crops=recipe.model.num_crops, max_pixels=recipe.data.max_pixels)
+
+
+def _directory_at_hand(recipe: Recipe) -> Path | None:
+    """The directory of model.base, or of its tokenizer in the hub's cache."""
     directory = Path(recipe.model.base).expanduser()
-    if not directory.is_dir():
+    if directory.is_dir():
+        return directory
+    if hub_id(recipe.model.base) is None or recipe.model.base.count("/") != 1:
         return None
-    return Encoder(
-        load_tokenizer(directory),
-        Phi3VConfig.from_pretrained(str(directory)),
-        num_crops=recipe.model.num_crops,
-        max_pixels=recipe.data.max_pixels,
-    )
+    names = ("config.json", "tokenizer.json")
+    cached = [try_to_load_from_cache(recipe.model.base, name, revision=recipe.model.revision) for name in names]
+    return Path(cached[0]).parent if isinstance(cached[0], str) and isinstance(cached[1], str) else None
 
 
 def _answer(example: Example) -> str:

@@ -42,6 +42,8 @@ class Measure:
     """Positions in the language model, image tokens included."""
     num_labels: int
     """Positions that something is learned at."""
+    num_answer_tokens: int
+    """Tokens of the last answer, its end token included."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Encoder:
     def measure(self, example: Example) -> Measure:
         """Count the tokens and labels of `example` as `encode` will make them, from the pictures' sizes alone."""
         encoding = self._encode_text(example)
-        return Measure(len(encoding.input_ids), int((encoding.labels[1:] != IGNORED).sum()))
+        is_learned = encoding.labels != IGNORED
+        return Measure(len(is_learned), int(is_learned[1:].sum()), int(np.argmin(is_learned[::-1])))
 
     def encode(self, example: Example) -> EncodedExample:
         """Tokenise `example` and decode its pictures.
@@ -165,6 +168,8 @@ class MeasuredExamples:
     """[len(examples)] positions in the language model."""
     num_labels: NDArray[np.int64]
     """[len(examples)] positions that something is learned at, at least 1."""
+    num_answer_tokens: NDArray[np.int64]
+    """[len(examples)] tokens of the last answer, its end token included."""
     rejections: tuple[Rejection, ...]
 
 
@@ -191,5 +196,6 @@ def measure_examples(encoder: Encoder, examples: Iterable[Example], max_tokens: 
         tuple(kept),
         np.array([measure.num_tokens for measure in measures], np.int64),
         np.array([measure.num_labels for measure in measures], np.int64),
+        np.array([measure.num_answer_tokens for measure in measures], np.int64),
         tuple(rejections),
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phi3k_trainer.errors import DataError
-from phi3k_trainer.files import Field, encode_json, write_atomically
+from phi3k_trainer.files import Field, convert, damage_named, encode_json, read_json_lines, write_atomically
+from phi3k_trainer.run_directory import QUARANTINE, REMEDIES
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,17 @@ class QuarantineReport:
             f"Each is listed in {self.path}. "
             "Mend the rows, or raise data.error_budget to train without them."
         )
+
+
+def read_quarantine(path: Path) -> list[Rejection]:
+    """The rows that `write_quarantine` listed in a run's directory.
+
+    Raises:
+        MissingInputError: the file is not there, or holds something else.
+    """
+    remedy = REMEDIES[QUARANTINE]
+    with damage_named(path, remedy):
+        return [convert(Rejection, line) for line in read_json_lines(path, remedy)]
 
 
 def write_quarantine(

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from pydantic import ConfigDict, with_config
 
+from phi3k_trainer.data.answer_lengths import AnswerLengths
 from phi3k_trainer.data.dataset import Example, StoredImage
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.evaluation.blind import shuffled_pictures
@@ -46,6 +48,9 @@ class Evaluation:
     """The same with the pictures shuffled between rows; None where that was not asked for."""
     baselines: Mapping[str, Scores]
     """The same for one constant answer."""
+
+    lengths: AnswerLengths | None = None
+    """How many of the answers in the data can't be generated; None in the files of versions that did not count them."""
 
     def metrics(self) -> dict[str, float]:
         """Every number under its name for trackers: `eval/<field>/<metric>`, `eval/blind/<field>/<metric>`."""
@@ -107,6 +112,7 @@ def evaluate(
     if not held_out:
         raise DataError("there is no held-out row to evaluate on: raise data.eval_fraction or add rows")
     examples = held_out[: recipe.evaluation.max_samples]
+    answer_tokens = np.array([generator.encoder.measure(one).num_answer_tokens for one in examples], np.int64)
     reader = AnswerReader(recipe)
     predictions = predict_examples(generator, examples, reader)
     training = [reader.target_fields(example) for example in train]
@@ -130,6 +136,7 @@ def evaluate(
             )
             for name, kind in kinds.items()
         },
+        lengths=AnswerLengths.of(answer_tokens, recipe.evaluation.max_new_tokens),
     )
     return Evaluated(evaluation, tuple(predictions))
 

@@ -1,8 +1,9 @@
 """One generated answer beside what it should have been, and its form on disk (predictions/step-N.jsonl)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, with_config
 
@@ -57,5 +58,9 @@ def read_predictions(path: Path) -> list[Prediction]:
     """
     remedy = REMEDIES[PREDICTIONS]
     with damage_named(path, remedy):
-        rows = [convert(Prediction, row) for row in read_json_lines(path, remedy)]
-        return [replace(row, images=tuple(path_from_text(str(image)) for image in row.images)) for row in rows]
+        return [_prediction(row) for row in read_json_lines(path, remedy)]
+
+
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    images = convert(tuple[str, ...], row.get("images"))
+    return convert(Prediction, {**row, "images": list(map(path_from_text, images))})

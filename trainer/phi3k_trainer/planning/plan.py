@@ -75,6 +75,8 @@ class Plan:
     """Rows of an epoch; None where it is unknown without the data."""
     samples_per_step: float
     checkpoint: CheckpointPlan
+    max_new_tokens: int
+    """Tokens that a generated answer may have; whether the data's answers fit is not known without the data."""
     gpus: int
     one_gpu: tuple[GpuPlan, ...]
     layout: tuple[GpuPlan, ...]
@@ -120,6 +122,7 @@ def plan(
         rows=epoch_rows,
         samples_per_step=max(1.0, recipe.training.tokens_per_step / sample.tokens),
         checkpoint=_checkpoint(recipe, trainable.total),
+        max_new_tokens=recipe.evaluation.max_new_tokens,
         gpus=count,
         one_gpu=tuple(_on_gpu(recipe, shape, sample, gpu, 1, epoch_rows) for gpu in gpus),
         layout=tuple(_on_gpu(recipe, shape, sample, gpu, count, epoch_rows) for gpu in gpus),

@@ -8,15 +8,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.quarantine import read_quarantine
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.evaluation.evaluate import Evaluation
 from phi3k_trainer.evaluation.predictions import read_predictions
-from phi3k_trainer.files import convert, damage_named, read_document, read_json, read_json_lines, write_atomically
+from phi3k_trainer.files import damage_named, read_document, read_json, write_atomically
 from phi3k_trainer.page.charts import Series, line_chart
 from phi3k_trainer.page.html import Html, Section, columns, element, facts, join, number, page, table
 from phi3k_trainer.recipe import Recipe, load_recipe
-from phi3k_trainer.run_directory import ENVIRONMENT, QUARANTINE, RECIPE, REMEDIES, RunDirectory
+from phi3k_trainer.run_directory import ENVIRONMENT, RECIPE, REMEDIES, RunDirectory
 from phi3k_trainer.tracking.metrics_file import read_metrics
 from phi3k_trainer.tracking.report_predictions import prediction_cards
 from phi3k_trainer.tracking.report_scores import score_cards, score_table
@@ -35,7 +35,7 @@ def write_report(run_directory: Path) -> Path:
         StorageError: the page can't be written.
     """
     directory = RunDirectory(run_directory)
-    if not directory.recipe.exists():
+    if not directory.recipe.exists() and not directory.recipe.is_symlink():
         raise MissingInputError(f"{run_directory} is not the directory of a run: it has no {RECIPE}")
     directory.check_kinds()
     with damage_named(directory.recipe, REMEDIES[RECIPE]):
@@ -73,9 +73,11 @@ def _evaluation_sections(directory: RunDirectory, recipe: Recipe) -> Iterator[Se
         "Blind is the same model with the pictures shuffled between rows: what it still gets right is not read off "
         "the picture. The baseline always gives the same answer."
     )
+    if evaluation.lengths and (remark := evaluation.lengths.remark()):
+        note += f" {remark}"
     yield Section("Results", join([score_cards(evaluation), score_table(evaluation)]), note)
     answers = directory.predictions(evaluation.step)
-    if answers.exists():
+    if answers.exists() or answers.is_symlink():
         kinds = {name: str(scores["kind"]) for name, scores in evaluation.fields.items()}
         cards = prediction_cards(read_predictions(answers), kinds, recipe.data.max_pixels)
         yield Section("Predictions", cards, "The first held-out rows. A number within 10 % counts as right.")
@@ -141,9 +143,7 @@ def _figures(metrics: Metrics) -> dict[str, object]:
 def _quarantine_section(path: Path) -> Iterator[Section]:
     if not path.is_file():
         return
-    with damage_named(path, REMEDIES[QUARANTINE]):
-        rejections = [convert(Rejection, line) for line in read_json_lines(path, REMEDIES[QUARANTINE])]
-    reasons = Counter(rejection.reason for rejection in rejections)
+    reasons = Counter(rejection.reason for rejection in read_quarantine(path))
     if reasons:
         yield Section("Rows set aside", table(("reason", "rows"), reasons.most_common()), f"Listed in {path.name}.")
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from phi3k_trainer.data.quarantine import read_quarantine
 from phi3k_trainer.errors import OutputError, RecipeError, StorageError
 from phi3k_trainer.evaluation.evaluate import Evaluation
 from phi3k_trainer.files import damage_named, open_regular, read_document, write_atomically
 from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe, without_env
 from phi3k_trainer.run_directory import RECIPE, REMEDIES, RunDirectory
+from phi3k_trainer.tracking.metrics_file import read_metrics
 from phi3k_trainer.training.checkpoint import list_checkpoints
 
 # What may differ between a run and its continuation: it changes neither what is learned nor from what.
@@ -98,6 +100,7 @@ def claim(directory: RunDirectory, recipe: Recipe, *, resume: bool) -> None:
         StorageError: it can't be written.
     """
     directory.check_kinds()
+    _check_contents(directory)
     holds_work = bool(list_checkpoints(directory.checkpoints)) or directory.evaluation.exists()
     if directory.recipe.exists():
         different = different_fields(_recipe_of(directory), recipe)
@@ -115,6 +118,15 @@ def claim(directory: RunDirectory, recipe: Recipe, *, resume: bool) -> None:
             "or move that directory away."
         )
     write_atomically(directory.recipe, dump_recipe(without_env(recipe)).encode(), "checkpoint.directory")
+
+
+def _check_contents(directory: RunDirectory) -> None:
+    """Read what only the end of the run would read, so that a damaged file does not cost a training."""
+    if directory.evaluation.exists():
+        Evaluation.read(directory.evaluation)
+    if directory.quarantine.exists():
+        read_quarantine(directory.quarantine)
+    read_metrics(directory.metrics)
 
 
 def _recipe_of(directory: RunDirectory) -> Recipe:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import nn
 
+from phi3k_trainer.data.answer_lengths import AnswerLengths
 from phi3k_trainer.data.order import plan_steps
 from phi3k_trainer.errors import MissingInputError, Phi3kError, TrainingError
 from phi3k_trainer.evaluation.evaluate import Evaluation, evaluate
@@ -93,6 +94,9 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
                 total_steps=len(loop.plan),
                 console=screen,
             )
+            lengths = AnswerLengths.of(preparation.evaluation.num_answer_tokens, recipe.evaluation.max_new_tokens)
+            if remark := lengths.remark():
+                loop.tracker.note(remark)
         with _told_how_it_ends(loop.tracker), stop_request.deferred():
             loop.run()
             health.enter("evaluating")
