@@ -1,5 +1,6 @@
 """The command `phi3k`: its verbs, and the one place where an error becomes a message and an exit code."""
 
+import io
 import os
 import sys
 import traceback
@@ -59,6 +60,8 @@ app.add_typer(data.app, rich_help_panel=RECIPES)
 
 def run() -> None:
     """Run the command line of this process and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", TURNS_BEFORE_A_THREAD_SLEEPS)
     arguments = sys.argv[1:]

@@ -1,5 +1,10 @@
 """How results look."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from phi3k.printing import duration, gibibytes, print_table
@@ -36,3 +41,11 @@ def test_a_table_in_a_file_is_neither_cut_nor_folded(capsys: pytest.CaptureFixtu
 def test_a_cell_is_printed_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("Name",), [("[red]a[/red]",)])
     assert "[red]a[/red]" in capsys.readouterr().out
+
+
+def test_a_name_that_is_not_utf8_is_printed_escaped(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.yaml"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "phi3k.main", "init", name]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert b"caf\\udce9.yaml" in done.stdout
