@@ -27,8 +27,8 @@ BASE_PACKAGES = "ca-certificates,python3,python3-venv"
 BUILD_CERTIFICATES = "/run/build-certificates.pem"
 
 
-# The stage with the gigabytes. It has a name, so it outlives the rest of a build that fails.
-DEPENDENCIES = "dependencies"
+# The stages that the last one copies from. Images of these names keep their layers for the next build.
+STAGES = ("dependencies", "package")
 
 
 def build_product_image() -> None:
@@ -38,15 +38,29 @@ def build_product_image() -> None:
         ClusterError: a step fails; the message ends with its last words.
     """
     install_packages()
+    revision = run(["git", "-C", str(ROOT), "rev-parse", "HEAD"]).strip()
+    # Without a stamp, buildah reads 6 GB to see that nothing changed.
+    stamp = cache_directory() / "product-image"
+    changed = run(["git", "-C", str(ROOT), "status", "--porcelain"])
+    if not changed and stamp.exists() and stamp.read_text() == stamp_of(revision):
+        return
+    stamp.unlink(missing_ok=True)
     with clean_store():
         arguments = [f"--build-arg=BASE_IMAGE={build_base_image()}"]
         certificates = os.environ.get("PIP_CERT")
         if certificates:
             arguments.append(f"--volume={certificates}:{BUILD_CERTIFICATES}:ro")
             arguments.append(f"--build-arg=PIP_CERT={BUILD_CERTIFICATES}")
-        build_image(ROOT, f"localhost/phi3k-{DEPENDENCIES}:test", f"--target={DEPENDENCIES}", *arguments)
-        revision = run(["git", "-C", str(ROOT), "rev-parse", "HEAD"]).strip()
+        for stage in STAGES:
+            build_image(ROOT, f"localhost/phi3k-{stage}:test", f"--target={stage}", *arguments)
         build_image(ROOT, PRODUCT_IMAGE, f"--build-arg=REVISION={revision}", *arguments)
+    if not changed:
+        stamp.write_text(stamp_of(revision))
+
+
+def stamp_of(revision: str) -> str:
+    """What the stamp holds once the image in the store is that of a commit."""
+    return f"{revision} {buildah('images', '--quiet', '--filter', f'reference={PRODUCT_IMAGE}').strip()}"
 
 
 def build_image(context: Path, name: str, *arguments: str) -> None:
