@@ -15,7 +15,7 @@ from phi3k.placing import (
     open_cluster,
     read_placed_recipe,
 )
-from phi3k.printing import gibibytes, print_json, print_table
+from phi3k.printing import gibibytes, print_json, print_table, say
 
 if TYPE_CHECKING:
     from phi3k_trainer.recipe import Recipe
@@ -46,7 +46,7 @@ def warm(
         print_json(found)
         return
     model = found["model"] or "made by the run"
-    typer.echo(f"{found['train']:,} rows to train on, {found['evaluation']:,} held out; model: {model}")
+    say(f"{found['train']:,} rows to train on, {found['evaluation']:,} held out; model: {model}")
 
 
 @app.command(name="ls")
@@ -95,7 +95,7 @@ def remove(
     if not yes:
         typer.confirm(f"Remove {entry} from the claim {placed.cluster.cache.claim}?", abort=True, err=True)
     found = _run(placed, remove_arguments(entry), context, kubeconfig)
-    typer.echo(f"{entry} is removed: {gibibytes(found['size_bytes'])} are free again")
+    say(f"{entry} is removed: {gibibytes(found['size_bytes'])} are free again")
 
 
 def _run(recipe: "Recipe", arguments: list[str], context: str | None, kubeconfig: str | None) -> Any:
@@ -103,6 +103,6 @@ def _run(recipe: "Recipe", arguments: list[str], context: str | None, kubeconfig
 
     cluster = open_cluster(context, recipe.cluster.namespace, kubeconfig)
     found = run_in_cache(
-        cluster, recipe, arguments, show=lambda line: typer.echo(line.text, err=True), tell=tell, notice=notice
+        cluster, recipe, arguments, show=lambda line: say(line.text, err=True), tell=tell, notice=notice
     )
     return cast(Any, found)

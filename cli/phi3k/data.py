@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_recipe
-from phi3k.printing import print_json, print_table
+from phi3k.printing import print_json, print_table, say
 
 if TYPE_CHECKING:
     from phi3k_trainer.data.checking import DataCheck
@@ -47,7 +47,7 @@ def sample(
     if output is Output.JSON:
         print_json({"table": str(table), "rows": rows, "seed": seed})
     else:
-        typer.echo(f"{rows:,} rows in {table}")
+        say(f"{rows:,} rows in {table}")
 
 
 @app.command()
@@ -85,7 +85,7 @@ def fetch(
         return
     _print_counts(numbers, reasons, where)
     for remark in dataset.remarks:
-        typer.echo(f"Note: {remark}")
+        say(f"Note: {remark}")
 
 
 @app.command()
@@ -125,7 +125,7 @@ def check(
         "different_pictures": found.different_pictures,
     }
     _print_counts(numbers, found.reasons, found.quarantine)
-    typer.echo(_sum(found))
+    say(_sum(found))
     spreads = {
         "characters of an answer": found.answer_characters,
         "picture width": found.picture_width,
@@ -137,9 +137,9 @@ def check(
     cells = [(name, f"{each.smallest:,}", f"{each.median:,}", f"{each.largest:,}") for name, each in known]
     print_table(("Sizes", "Smallest", "Median", "Largest"), cells)
     for remark in found.remarks:
-        typer.echo(f"Note: {remark}")
+        say(f"Note: {remark}")
     for number, text in enumerate(found.shown, start=1):
-        typer.echo(f"\nRow {number} for training, as the model reads it:\n{text}", nl=False)
+        say(f"\nRow {number} for training, as the model reads it:\n{text}", nl=False)
 
 
 @app.command()
@@ -161,7 +161,7 @@ def report(
     if output is Output.JSON:
         print_json({"page": str(written)})
     else:
-        typer.echo(str(written))
+        say(str(written))
 
 
 @app.command()
@@ -182,7 +182,7 @@ def compare(
         return
     first, second = comparison.rows
     print_table(HEADINGS, table_rows(comparison), title=f"{one} ({first:,} rows) and {other} ({second:,})")
-    typer.echo(f"Closeness of the whole: {comparison.closeness:.3f}")
+    say(f"Closeness of the whole: {comparison.closeness:.3f}")
 
 
 def _prepared(recipe: "Recipe", *, retry_failures: bool) -> "Dataset":
@@ -212,7 +212,7 @@ def _print_counts(numbers: Mapping[str, int], reasons: Mapping[str, int], quaran
     rows += [(f"  {reason}", f"{count:,}") for reason, count in reasons.items()]
     print_table(("Rows", "Count"), rows)
     if reasons:
-        typer.echo(f"Each row that was set aside, with the reason: {quarantine}")
+        say(f"Each row that was set aside, with the reason: {quarantine}")
 
 
 def _sum(found: "DataCheck") -> str:

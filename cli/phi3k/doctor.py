@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from phi3k.options import Output, OutputOption, SetOption, read_recipe
-from phi3k.printing import print_json, print_table
+from phi3k.printing import print_json, print_table, say
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -41,6 +41,6 @@ def doctor(
         print_table(("Check", "", "Found"), [(check.name, check.status, check.found) for check in checks])
         for check in checks:
             if check.advice:
-                typer.echo(f"{check.name}: {check.advice}")
+                say(f"{check.name}: {check.advice}")
     if failed:
         raise typer.Exit(69)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phi3k.options import Output, OutputOption, SetOption, read_recipe
-from phi3k.printing import print_json, print_table
+from phi3k.printing import print_json, print_table, say
 
 if TYPE_CHECKING:
     from phi3k_trainer.evaluation.evaluate import Evaluation
@@ -54,7 +54,7 @@ def evaluate(source: SourceArgument, overrides: SetOption, output: OutputOption 
         print_json({**asdict(evaluation), "report": str(found.report)})
     else:
         _print(evaluation)
-        typer.echo(str(found.report))
+        say(str(found.report))
 
 
 def _print(evaluation: "Evaluation") -> None:

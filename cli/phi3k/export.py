@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phi3k.options import Output, OutputOption, RunArgument
-from phi3k.printing import print_json
+from phi3k.printing import print_json, say
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -45,9 +45,9 @@ def export(
             }
         )
         return
-    typer.echo(
+    say(
         f"{exported.path} holds step {exported.step}; logits differ by {exported.reload_difference:.1e} after reading "
         f"it again, and by {exported.merge_difference:.1e} from the run's own."
     )
     if exported.only_phi3k_because:
-        typer.echo(f"Other programs can't load it: {exported.only_phi3k_because}.")
+        say(f"Other programs can't load it: {exported.only_phi3k_because}.")

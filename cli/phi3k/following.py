@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from phi3k.printing import say
+
 if TYPE_CHECKING:
     from phi3k_jobs.cluster import Cluster
     from phi3k_jobs.diagnosis import Diagnosis
@@ -27,19 +29,19 @@ def line_printer(run: "Run") -> "Callable[[Line], None]":
             prefix = f"[{line.rank:>{width}}] "
             if coloured:
                 prefix = typer.style(prefix, fg=COLOURS[line.rank % len(COLOURS)])
-        typer.echo(prefix + line.text)
+        say(line.text, before=prefix)
 
     return show
 
 
 def notice(text: str) -> None:
     """Say on the other stream what is not part of the output."""
-    typer.echo(f"note: {text}", err=True)
+    say(f"note: {text}", err=True)
 
 
 def tell(diagnosis: "Diagnosis") -> None:
     """Say on the other stream how a run is."""
-    typer.echo(sentence(diagnosis), err=True)
+    say(sentence(diagnosis), err=True)
 
 
 def follow_to_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
@@ -61,7 +63,7 @@ def wait_for_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
 
     run = find_run(cluster, name)
     ended = wait_for_end(cluster, run, tell=tell, notice=notice)
-    typer.echo(sentence(ended), err=True)
+    say(sentence(ended), err=True)
     return ended
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from phi3k.printing import say
 from phi3k_trainer.errors import OutputError
 
 
@@ -59,4 +60,4 @@ def init(
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"cannot write {file}: {error.strerror}") from error
-    typer.echo(f"{file} is written. Next: phi3k data check {file}; phi3k plan {file}; phi3k train {file}")
+    say(f"{file} is written. Next: phi3k data check {file}; phi3k plan {file}; phi3k train {file}")

@@ -11,6 +11,7 @@ import typer
 
 from phi3k import cache, data, doctor, evaluate, export, init, logs, plan, predict, recipe, render, runs, submit, train
 from phi3k_trainer.errors import Phi3kError, UsageError
+from phi3k_trainer.terminal import escaped, escaped_message
 
 INTERRUPTED_EXIT_CODE = 130
 BROKEN_PIPE_EXIT_CODE = 141
@@ -92,18 +93,19 @@ def main(arguments: Sequence[str], *, debug: bool = False) -> int:
 def _report(error: Exception, *, debug: bool) -> int:
     """Print an error for the user, with its traceback only under --debug; returns the exit code."""
     if debug:
-        traceback.print_exception(error)
+        print(escaped("".join(traceback.format_exception(error))), file=sys.stderr)
     if isinstance(error, Phi3kError):
-        print(f"phi3k: {error}", file=sys.stderr)
+        print(f"phi3k: {escaped_message(str(error))}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "phi3k"
-        message = error.format_message().rstrip(".")
+        message = escaped_message(error.format_message()).rstrip(".")
         if message:  # without one the help has been shown instead
             print(f"phi3k: {message}. Try `{command} --help`.", file=sys.stderr)
         return UsageError.exit_code
-    print(f"phi3k: unexpected {type(error).__name__}: {error}. Run again with --debug for details.", file=sys.stderr)
+    what = f"unexpected {type(error).__name__}: {escaped_message(str(error))}"
+    print(f"phi3k: {what}. Run again with --debug for details.", file=sys.stderr)
     return UNEXPECTED_EXIT_CODE
 
 

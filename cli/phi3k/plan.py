@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_recipe
-from phi3k.printing import duration, print_json, print_table
+from phi3k.printing import duration, print_json, print_table, say
 from phi3k_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ def _print(planned: "Plan") -> None:
         ],
         title=f"{planned.recipe}: {planned.base}, {planned.method}",
     )
-    typer.echo(
+    say(
         f"A sample: {sample.tokens:,} tokens ({sample.text_tokens:,} text, {sample.image_tokens:,} picture, "
         f"{sample.views} views), {planned.flops_per_sample / 1e12:.3g} TFLOP; "
         f"about {planned.samples_per_step:.0f} samples a step."
     )
     checkpoint = planned.checkpoint
-    typer.echo(
+    say(
         f"A checkpoint: {_gib(checkpoint.size_bytes)} GiB, at most {checkpoint.kept} on disk at once "
         f"({_gib(checkpoint.kept * checkpoint.size_bytes)} GiB). Saving every {duration(checkpoint.every_seconds)} "
         "wastes least at 1 GB/s and a failure a day."
@@ -101,8 +101,8 @@ def _print(planned: "Plan") -> None:
     if planned.gpus > 1:
         _print_gpus(f"On {planned.gpus} GPUs, as the recipe asks", planned.layout, planned)
     if any(gpu.reason == NO_BFLOAT16 for gpu in planned.one_gpu):
-        typer.echo(f"{NO_BFLOAT16}: --set model.dtype=float32 runs there, in more memory and time.")
-    typer.echo(
+        say(f"{NO_BFLOAT16}: --set model.dtype=float32 runs there, in more memory and time.")
+    say(
         "Memory is the peak of one GPU; Optim. holds gradients and moments.\n"
         "Time supposes the utilisation that published scripts reach (22-27 %).\n"
         "No data was read: `phi3k data check` counts the answers that are longer than evaluation.max_new_tokens "

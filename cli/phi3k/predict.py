@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phi3k.options import Output, OutputOption, RunArgument
-from phi3k.printing import print_json
+from phi3k.printing import print_json, say
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -37,4 +37,4 @@ def predict(
         print_json([{"image": str(image), "answer": answer} for image, answer in pairs])
         return
     for image, answer in zip(images, answers, strict=True):
-        typer.echo(f"{image}: {answer}" if len(images) > 1 else answer)
+        say(f"{image}: {answer}" if len(images) > 1 else answer)

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 import typer
 
 from phi3k_trainer.files import encode_json
+from phi3k_trainer.terminal import escaped, escaped_json, escaped_line
 
 FILE_WIDTH = 200
 
 
+def say(text: str, *, err: bool = False, nl: bool = True, before: str = "") -> None:
+    """Print text of ours or others', its control characters written out; `before` may hold colours."""
+    typer.echo(before + escaped(text), err=err, nl=nl)
+
+
 def print_json(value: object) -> None:
     """Print one JSON document."""
-    typer.echo(encode_json(value, indent=2), nl=False)
+    typer.echo(escaped_json(encode_json(value, indent=2).decode()), nl=False)
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
@@ -25,14 +31,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title
     for index, heading in enumerate(headings):
         cells = [row[index] for row in rows]
         numeric = index > 0 and all(cell[:1].isdigit() or cell in ("", "-") for cell in cells)
-        table.add_column(heading, justify="right" if numeric else "left")
+        table.add_column(escaped_line(heading), justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(escaped_line(cell)) for cell in row))
     console = Console()
     # A file or a pipe has no width: nothing there shall be cut or folded.
     console = console if console.is_terminal else Console(width=FILE_WIDTH)
     if title:
-        console.print(Text(title, style="bold"))
+        console.print(Text(escaped_line(title), style="bold"))
     console.print(table)
 
 

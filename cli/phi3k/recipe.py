@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_recipe
-from phi3k.printing import print_json, print_table
+from phi3k.printing import print_json, print_table, say
 
 app = typer.Typer(name="recipe", help="Check and show recipes.", no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def check(
     if output is Output.JSON:
         print_json({"name": in_force.name, "sha256": digest, "valid": True})
     else:
-        typer.echo(f"{in_force.name}: valid (sha256 {digest[:12]})")
+        say(f"{in_force.name}: valid (sha256 {digest[:12]})")
 
 
 @app.command()
@@ -49,7 +49,7 @@ def show(
         return
     from phi3k_trainer.recipe import dump_recipe
 
-    typer.echo(dump_recipe(in_force), nl=False)
+    say(dump_recipe(in_force), nl=False)
 
 
 @app.command()
@@ -68,7 +68,7 @@ def reference() -> None:
     """Print the reference of all fields in Markdown: it is docs/recipe.md."""
     from phi3k.reference import recipe_reference
 
-    typer.echo(recipe_reference(), nl=False)
+    say(recipe_reference(), nl=False)
 
 
 @app.command(name="list")

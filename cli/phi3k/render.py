@@ -15,6 +15,7 @@ from phi3k.placing import (
     NamespaceOption,
     read_placed_recipe,
 )
+from phi3k.printing import say
 
 
 class Form(StrEnum):
@@ -60,7 +61,7 @@ def render(
     if output is Form.HELM_VALUES:
         from phi3k_jobs.helm_values import helm_values
 
-        typer.echo(helm_values(placed), nl=False)
+        say(helm_values(placed), nl=False)
         return
     write = to_json if output is Form.JSON else to_yaml
-    typer.echo(write(objects(placed)), nl=False)
+    say(write(objects(placed)), nl=False)

@@ -10,7 +10,7 @@ import typer
 from phi3k.following import ended_as_json, wait_for_the_end
 from phi3k.options import Output, OutputOption
 from phi3k.placing import ContextOption, KubeconfigOption, NamespaceOption, RunArgument, open_cluster
-from phi3k.printing import duration, print_json
+from phi3k.printing import duration, print_json, say
 from phi3k_trainer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def list_all(
     if output is Output.JSON:
         print_json([_as_json(run) for run in runs])
     elif not runs:
-        typer.echo(f"there are no runs in namespace {cluster.namespace}", err=True)
+        say(f"there are no runs in namespace {cluster.namespace}", err=True)
     else:
         rows = [(run.name, run.kind, run.state, duration(_age(run))) for run in runs]
-        typer.echo(_columns([("RUN", "KIND", "STATE", "AGE"), *rows]))
+        say(_columns([("RUN", "KIND", "STATE", "AGE"), *rows]))
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> str:
@@ -89,20 +89,16 @@ def status(
         more = {"progress": asdict(progress) if progress else None, "earlier": asdict(earlier) if earlier else None}
         print_json(_as_json(found) | asdict(diagnosis) | {"nodes": found.nodes} | more)
         return
-    typer.echo(f"{found.name}: {diagnosis.state}, {diagnosis.cause}")
+    say(f"{found.name}: {diagnosis.state}, {diagnosis.cause}")
     if earlier:
-        typer.echo(f"  before: {earlier.message}")
+        say(f"  before: {earlier.message}")
     if progress:
-        typer.echo(
-            f"  step {progress.step} of {progress.total_steps}, loss {progress.loss:.4f}, ETA {progress.remaining}"
-        )
+        say(f"  step {progress.step} of {progress.total_steps}, loss {progress.loss:.4f}, ETA {progress.remaining}")
     if diagnosis.checkpoint:
-        typer.echo(f"  last checkpoint: {diagnosis.checkpoint}")
+        say(f"  last checkpoint: {diagnosis.checkpoint}")
     if diagnosis.action:
-        typer.echo(f"  what to do: {diagnosis.action}")
-    typer.echo(
-        f"  {found.kind} with {found.nodes} node(s) in namespace {cluster.namespace}, {duration(_age(found))} old"
-    )
+        say(f"  what to do: {diagnosis.action}")
+    say(f"  {found.kind} with {found.nodes} node(s) in namespace {cluster.namespace}, {duration(_age(found))} old")
 
 
 def wait(
@@ -143,9 +139,9 @@ def cancel(
         typer.confirm(f"Cancel the run {run} ({found.state}) in namespace {cluster.namespace}?", abort=True, err=True)
     claim = runs_claim(cluster, found)
     end(cluster, found)
-    typer.echo(f"{run} is cancelled")
+    say(f"{run} is cancelled")
     if claim:
-        typer.echo(
+        say(
             f"Its checkpoints stay in the claim {claim}, in {run}/checkpoints: submitting the same recipe under the "
             "same name goes on from them."
         )
@@ -163,7 +159,7 @@ def suspend(
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     _set_suspended(cluster, run, suspended=True)
-    typer.echo(f"{run} saves and gives its GPUs back; `phi3k resume {run}` lets it go on from there")
+    say(f"{run} saves and gives its GPUs back; `phi3k resume {run}` lets it go on from there")
 
 
 def resume(
@@ -178,7 +174,7 @@ def resume(
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     _set_suspended(cluster, run, suspended=False)
-    typer.echo(f"{run} goes on from its last checkpoint as soon as its pods find room")
+    say(f"{run} goes on from its last checkpoint as soon as its pods find room")
 
 
 def _set_suspended(cluster: "Cluster", name: str, *, suspended: bool) -> None:

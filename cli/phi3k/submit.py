@@ -18,7 +18,7 @@ from phi3k.placing import (
     open_cluster,
     read_placed_recipe,
 )
-from phi3k.printing import print_json
+from phi3k.printing import print_json, say
 
 if TYPE_CHECKING:
     from phi3k_jobs.submission import Submission
@@ -79,17 +79,17 @@ def submit(
 
 def _tell(recipe: "Recipe", submission: "Submission", *, dry_run: bool) -> None:
     for note in submission.notes:
-        typer.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     where = f"as a {submission.kind} in namespace {submission.namespace}"
     if dry_run:
-        typer.echo(f"{submission.name} would run {where}; nothing was sent.")
+        say(f"{submission.name} would run {where}; nothing was sent.")
         return
     if submission.created:
-        typer.echo(f"{submission.name} runs {where}.")
-    typer.echo(f"  follow:  phi3k logs -f {submission.name}")
-    typer.echo(f"  state:   phi3k status {submission.name}")
+        say(f"{submission.name} runs {where}.")
+    say(f"  follow:  phi3k logs -f {submission.name}")
+    say(f"  state:   phi3k status {submission.name}")
     if address := wandb_address(recipe, submission):
-        typer.echo(f"  W&B:     {address}")
+        say(f"  W&B:     {address}")
 
 
 def wandb_address(recipe: "Recipe", submission: "Submission") -> str | None:

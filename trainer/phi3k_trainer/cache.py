@@ -16,6 +16,7 @@ from pathlib import Path
 
 from phi3k_trainer.errors import MissingInputError, Phi3kError, StorageError
 from phi3k_trainer.recipe import Recipe, load_recipe
+from phi3k_trainer.terminal import escaped_message
 
 HUB = "huggingface/hub"
 SECONDS_BETWEEN_LINES = 5.0
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             result = asdict(remove(options.directory, options.name))
     except Phi3kError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {escaped_message(str(error))}", file=sys.stderr, flush=True)
         return error.exit_code
     print(json.dumps(result))
     return 0

@@ -14,6 +14,7 @@ from phi3k_trainer.recipe.overrides import OverrideError, parse_override, set_va
 from phi3k_trainer.recipe.problems import explain, place
 from phi3k_trainer.recipe.recipe import Recipe
 from phi3k_trainer.recipe.yaml_reader import GO_SCALARS, STRING, Document, KeyPath, read_yaml
+from phi3k_trainer.terminal import escaped_line
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -99,7 +100,7 @@ def _without_secrets(override: str) -> str:
 
 
 def _dotted(path: KeyPath) -> str:
-    names = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    names = "".join(f"[{part}]" if isinstance(part, int) else f".{escaped_line(part)}" for part in path)
     return names.removeprefix(".") or "recipe"
 
 

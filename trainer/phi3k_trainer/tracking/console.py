@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from phi3k_trainer.files import encode_json
+from phi3k_trainer.terminal import escaped_json, escaped_line
 from phi3k_trainer.tracking.tracker import Tracker
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -95,7 +96,7 @@ class ProgressBar(Tracker):
 
     def note(self, message: str) -> None:
         """Print above the bar."""
-        self._progress.console.print(Text(message))
+        self._progress.console.print(Text(escaped_line(message)))
 
     def finish(self, exit_code: int) -> None:  # noqa: ARG002
         """Leave the bar as it stands."""
@@ -131,7 +132,7 @@ class PlainLines(Tracker):
 
     def note(self, message: str) -> None:
         """Print one line, never wrapped."""
-        self._console.print(Text(message), soft_wrap=True)
+        self._console.print(Text(escaped_line(message)), soft_wrap=True)
 
 
 class JsonLines(Tracker):
@@ -156,7 +157,7 @@ class JsonLines(Tracker):
 
     def _print(self, record: Mapping[str, Any]) -> None:
         line = encode_json({"time": round(time.time(), 3), "run": self._name, **record}).decode()
-        self._console.print(Text(line), soft_wrap=True, end="")
+        self._console.print(Text(escaped_json(line)), soft_wrap=True, end="")
 
 
 def evaluation_line(step: int, metrics: Mapping[str, float]) -> str:

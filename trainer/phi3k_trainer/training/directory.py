@@ -135,7 +135,7 @@ def _recipe_of(directory: RunDirectory) -> Recipe:
     try:
         return parse_recipe(text, origin=str(directory.recipe))
     except RecipeError as error:
-        raise RecipeError(f"{error}\n{REMEDIES[RECIPE]}") from error
+        raise RecipeError(f"{error}\n  {REMEDIES[RECIPE]}") from error
 
 
 def _forget_preparation(directory: RunDirectory) -> None:

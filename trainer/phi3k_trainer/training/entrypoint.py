@@ -22,6 +22,7 @@ from typing import Any
 
 from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, Phi3kError
 from phi3k_trainer.recipe import Recipe, load_recipe
+from phi3k_trainer.terminal import escaped_message
 from phi3k_trainer.training.attempts import WAITING_FOR, begin_log, reason_to_give_up
 from phi3k_trainer.training.finished import earlier_end
 from phi3k_trainer.training.health import HEALTH_VARIABLE, Health
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome = attempt(load_recipe(options.recipe, options.overrides), command)
     except Phi3kError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {escaped_message(str(error))}", file=sys.stderr, flush=True)
         outcome = Outcome(error.exit_code, str(error))
     report(outcome, TERMINATION_LOG)
     if outcome.exit_code == 0 and not ends_first(os.environ, socket.gethostname()):

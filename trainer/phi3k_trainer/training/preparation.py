@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.data.dataset import Dataset, Example, prepare_dataset
@@ -19,6 +20,7 @@ from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.run_directory import BASE_RECORD, REMEDIES, RunDirectory
+from phi3k_trainer.terminal import escaped_line
 from phi3k_trainer.training.base_record import BaseRecord, check_base, read_base_record, record_base
 from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.parallel import Processes
@@ -61,7 +63,7 @@ def prepare_run(
         dataset = prepare_dataset(recipe, directory.path, show)
         if processes.is_first:
             for remark in dataset.remarks:
-                screen.print(f"note: {remark}", soft_wrap=True, markup=False)
+                screen.print(Text(escaped_line(f"note: {remark}")), soft_wrap=True)
         base = _base_model(recipe, directory, dataset)
         status.update("counting tokens")
         config = load_config(base)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 from torch import nn
 
 from phi3k_trainer.data.answer_lengths import AnswerLengths
@@ -17,6 +18,7 @@ from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.planning.layout import Layout
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.run_directory import RunDirectory
+from phi3k_trainer.terminal import escaped_line
 from phi3k_trainer.tracking.console import line_tracker
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.tracking.start import run_id, start_tracking
@@ -105,7 +107,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         if processes.is_first:
             write_report(directory.path)
             record_end(directory.path, recipe, state.step, loop.keeper.path_of(state.step))
-            screen.print(f"report: {directory.report}", soft_wrap=True)
+            screen.print(Text(escaped_line(f"report: {directory.report}")), soft_wrap=True)
         return RunResult(directory, state.step, loop.keeper.path_of(state.step), evaluation, directory.report)
 
 
@@ -138,7 +140,8 @@ def _checkpoint_to_resume(directory: RunDirectory, screen: Console) -> Path | No
     """The newest checkpoint that verifies, or None where there is none at all."""
     checkpoint, damaged = newest_verified(directory.checkpoints)
     for found in damaged:
-        screen.print(f"{found.path} is damaged ({found.damage}); an older checkpoint is looked for", soft_wrap=True)
+        remark = f"{found.path} is damaged ({found.damage}); an older checkpoint is looked for"
+        screen.print(Text(escaped_line(remark)), soft_wrap=True)
     if damaged and checkpoint is None:
         raise MissingInputError(
             f"no checkpoint in {directory.checkpoints} is whole; the newest: {damaged[0].damage}. "
@@ -146,7 +149,7 @@ def _checkpoint_to_resume(directory: RunDirectory, screen: Console) -> Path | No
         )
     set_aside(damaged)
     if checkpoint is not None:
-        screen.print(f"going on from {checkpoint}", soft_wrap=True)
+        screen.print(Text(escaped_line(f"going on from {checkpoint}")), soft_wrap=True)
     return checkpoint
 
 

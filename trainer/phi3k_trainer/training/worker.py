@@ -9,6 +9,7 @@ from pathlib import Path
 
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import load_recipe
+from phi3k_trainer.terminal import escaped_message
 from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, write_outcome
 from phi3k_trainer.training.output import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, send_output
 
@@ -37,7 +38,7 @@ def _train(recipe_path: str, overrides: Sequence[str]) -> Outcome | None:
 
         result = train(recipe, resume=True)
     except Phi3kError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {escaped_message(str(error))}", file=sys.stderr, flush=True)
         return Outcome(error.exit_code, str(error), getattr(error, "step", None), getattr(error, "checkpoint", None))
     except Exception:
         traceback.print_exc()
