@@ -29,6 +29,11 @@ class Result:
         return json.loads(self.out)
 
 
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
 @dataclass(frozen=True)
 class Command:
     """`phi3k` for one user of a cluster, in one namespace."""
@@ -39,10 +44,11 @@ class Command:
 
     def __call__(self, *arguments: str) -> Result:
         """Run one command line."""
-        out, err = io.StringIO(), io.StringIO()
+        # JSON is written as bytes, which a StringIO has no place for.
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         with redirect_stdout(out), redirect_stderr(err):
             code = main([*arguments, "--kubeconfig", self.kubeconfig, "--namespace", self.namespace])
-        return Result(code, out.getvalue(), err.getvalue())
+        return Result(code, _written(out), _written(err))
 
     def submit(self, name: str, script: str, *arguments: str) -> Result:
         """Submit the demo's recipe with `script` for a trainer."""
