@@ -23,6 +23,7 @@ from phi3k_trainer.tracking.console import line_tracker
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.tracking.start import run_id, start_tracking
 from phi3k_trainer.tracking.tracker import Tracker
+from phi3k_trainer.training.allocator import return_large_blocks
 from phi3k_trainer.training.building import build_tuned_model, torch_dtype
 from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
 from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
@@ -75,6 +76,8 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         held(directory) if processes.is_first else nullcontext(),
     ):
         check_product(processes.device, torch_dtype(recipe))
+        if processes.device.type == "cpu":
+            return_large_blocks()
         screen = (console or Console()) if processes.is_first else Console(quiet=True)
         if processes.is_first:
             claim(directory, recipe, resume=resume)
