@@ -40,7 +40,7 @@ RUN echo "phi3k:x:10001:10001:phi3k:/home/phi3k:/usr/sbin/nologin" >> /etc/passw
 COPY --from=dependencies /opt/phi3k /opt/phi3k
 COPY --from=package /install /opt/phi3k
 # The readiness probe: a program that imports nothing of phi3k.
-COPY trainer/phi3k_trainer/training/health_check.py /opt/phi3k/health_check.py
+COPY trainer/phi3k_trainer/replica/health_check.py /opt/phi3k/health_check.py
 ENV PATH=/opt/phi3k/bin:${PATH} \
     HOME=/home/phi3k \
     USER=phi3k \

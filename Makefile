@@ -87,4 +87,4 @@ lock: $(VENV)/.installed-dev ## pin the newest versions that pyproject.toml allo
 clean: ## remove the environment, the runs and the test pictures
 	rm -rf $(VENV) runs data
 
-include tests/cluster/cluster.mk
+include tools/cluster/cluster.mk

@@ -12,9 +12,9 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.crowd import NAMESPACE, NODES, RUNS, crowd, crowded_cluster
-from tests.cluster.processes import cost, phi3k
+from tools.cluster.cluster import Cluster
+from tools.cluster.crowd import NAMESPACE, NODES, RUNS, crowd, crowded_cluster
+from tools.cluster.processes import cost, phi3k
 
 REPEATS = 9
 LIMIT_SECONDS = 2.0

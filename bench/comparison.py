@@ -1,7 +1,7 @@
 """The ways to say one run, compared: comparison.py lines|checks|faults [ROW].
 
 `lines` counts what is written. The others measure on the cluster of KUBECONFIG, which they change: use one of your
-own (`python -m tests.cluster up --name compare`, with the image of tests/cluster/stand_in.py), never a team's. None
+own (`python -m tools.cluster up --name compare`, with the image of tools/cluster/stand_in.py), never a team's. None
 of that one's volumes is used twice: `faults` needs 13 of them.
 """
 
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from comparison_checks import check_rows
 from comparison_faults import fault_rows
 from comparison_peers import FILES, PEERS, Peer
-from tests.cluster.cluster import existing
+from tools.cluster.cluster import existing
 
 
 def lines_written(peer: Peer) -> int:

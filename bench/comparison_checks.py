@@ -22,8 +22,8 @@ from comparison_peers import (
     say,
     write_kubeconfig,
 )
-from tests.cluster.cluster import Cluster
-from tests.cluster.stand_in import STAND_IN_IMAGE
+from tools.cluster.cluster import Cluster
+from tools.cluster.stand_in import STAND_IN_IMAGE
 
 Change = tuple[str, str, str]
 

@@ -30,8 +30,8 @@ from comparison_peers import (
     objects_of,
 )
 from kubeflow.training import TrainingClient
-from tests.cluster.cluster import Cluster
-from tests.cluster.stand_in import overrides
+from tools.cluster.cluster import Cluster
+from tools.cluster.stand_in import overrides
 
 PEERS = (TRAIN, CREATE_JOB, KUBECTL, SUBMIT)
 WORK = (

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import new_namespace
-from tests.cluster.stand_in import STAND_IN_IMAGE
+from tools.cluster.cluster import Cluster
+from tools.cluster.stand_in import STAND_IN_IMAGE
 
 REPOSITORY = Path(__file__).parents[1]
 FILES = Path(__file__).with_name("comparison")

@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import yaml
 
-from phi3k_jobs import overlay
-from phi3k_jobs.pod import OWN_VARIABLES
-from phi3k_jobs.role import role
-from phi3k_jobs.support import WEB, WEB_PORTS
+from phi3k_jobs.objects import overlay
+from phi3k_jobs.objects.around import WEB, WEB_PORTS
+from phi3k_jobs.objects.pod import OWN_VARIABLES
+from phi3k_jobs.objects.role import role
 from phi3k_trainer.recipe import cluster_pod, environment, recipe_schema
 from phi3k_trainer.recipe.ready import ready_recipe
 

@@ -20,6 +20,7 @@ from torch import nn
 from phi3k_trainer.data.batches import collate, split_step
 from phi3k_trainer.data.dataset import Example, StoredImage
 from phi3k_trainer.data.encoding import Encoder, measure_examples
+from phi3k_trainer.distributed.processes import Processes, joined_processes
 from phi3k_trainer.evaluation.generation import Generator, Question
 from phi3k_trainer.model.loading import load_config, load_model, save_model
 from phi3k_trainer.model.tiny import build_tiny
@@ -28,9 +29,9 @@ from phi3k_trainer.prompts.encoding import SpecialTokens
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import parse_recipe
 from phi3k_trainer.recipe.model import TinySection
-from phi3k_trainer.training.building import build_tuned_model
 from phi3k_trainer.training.optimization import Precision, add_gradients, clip_gradients, evaluating
-from phi3k_trainer.training.parallel import Processes, TokenLoss, joined_processes, replicate, shard
+from phi3k_trainer.training.parallel import TokenLoss, replicate, shard
+from phi3k_trainer.tuning.model import build_tuned_model
 from tests.small_runs import CONTEXT
 
 WINDOW = 48

@@ -9,7 +9,22 @@ from typing import Annotated
 
 import typer
 
-from phi3k import cache, data, doctor, evaluate, export, init, logs, plan, predict, recipe, render, runs, submit, train
+from phi3k.commands import (
+    cache,
+    data,
+    doctor,
+    evaluate,
+    export,
+    init,
+    logs,
+    plan,
+    predict,
+    recipe,
+    render,
+    runs,
+    submit,
+    train,
+)
 from phi3k_trainer.errors import Phi3kError, UsageError
 from phi3k_trainer.terminal import escaped, escaped_message
 

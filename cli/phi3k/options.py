@@ -20,7 +20,7 @@ class Output(StrEnum):
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a ready one (see `phi3k recipe list`).")
 ]
-RunArgument = Annotated[
+RunDirectoryArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run's directory, such as runs/demo, or one of its checkpoints.")
 ]
 SetOption = Annotated[

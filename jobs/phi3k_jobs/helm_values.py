@@ -1,6 +1,6 @@
 """The values with which charts/phi3k makes a recipe's objects."""
 
-from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.render import objects, to_yaml
 from phi3k_trainer.recipe import Recipe, dump_recipe, without_env
 

@@ -2,21 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from typing import Literal
 
 import yaml
 
-from phi3k_jobs import support
-from phi3k_jobs.job import job
-from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.names import RECIPE_ANNOTATION, WANDB_ANNOTATION
-from phi3k_jobs.pytorchjob import pytorchjob
-from phi3k_jobs.trainjob import training_runtime, trainjob
+from phi3k_jobs.kinds.job import job
+from phi3k_jobs.kinds.pytorchjob import pytorchjob
+from phi3k_jobs.kinds.trainjob import training_runtime, trainjob
+from phi3k_jobs.objects import around as support
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.objects.names import DEFAULT_KIND, RECIPE_ANNOTATION, WANDB_ANNOTATION, Kind
 from phi3k_trainer.recipe import Recipe, recipe_sha256
 from phi3k_trainer.recipe.yaml_reader import GO_SCALARS
-
-Kind = Literal["pytorchjob", "trainjob", "job"]
-DEFAULT_KIND: Kind = "job"
 
 
 def kind_of(recipe: Recipe) -> Kind:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from phi3k_jobs.manifest import Manifest
+from phi3k_jobs.objects.manifest import Manifest
 
 CHART = Path(__file__).parents[2] / "charts" / "phi3k"
 

@@ -1,9 +1,9 @@
 """What the chart's tests share."""
 
 import pytest
+from tools.cluster.tools import HELM, build
 
 from tests.chart.charting import Helm
-from tests.cluster.tools import HELM, build
 
 
 @pytest.fixture(scope="session")

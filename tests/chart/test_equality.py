@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from phi3k.main import main
 from phi3k_jobs.helm_values import helm_values
-from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.render import Kind, objects
-from phi3k_jobs.support import web_ports
+from phi3k_jobs.objects.around import web_ports
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.objects.names import Kind
+from phi3k_jobs.render import objects
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
 from phi3k_trainer.recipe.environment import problems

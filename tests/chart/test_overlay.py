@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tools.cluster.tools import KUBERNETES, build
 
-from phi3k_jobs.overlay import MERGE_KEYS, merge, overlaid
+from phi3k_jobs.objects.overlay import MERGE_KEYS, merge, overlaid
 from phi3k_trainer.errors import RecipeError
-from tests.cluster.tools import KUBERNETES, build
 
 NAMES = ("a", "b", "c")
 WORDS = st.sampled_from(["x", "y"])

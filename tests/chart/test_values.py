@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi3k_jobs.manifest import Manifest
-from phi3k_jobs.pod import ARGUMENTS
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.objects.pod import ARGUMENTS
 from phi3k_trainer.recipe import Recipe, parse_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 from tests.chart.charting import CHART, Helm, container_of, job_of, values_of

@@ -8,11 +8,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-from phi3k.main import main
+from tools.cluster.cluster import Cluster
+from tools.cluster.errors import ClusterError
+from tools.cluster.stand_in import overrides
 
-from .cluster import Cluster
-from .errors import ClusterError
-from .stand_in import overrides
+from phi3k.main import main
 
 
 @dataclass(frozen=True)

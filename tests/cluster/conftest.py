@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import NODE, SHARED_VARIABLE, Cluster, existing, obstacle, shared, up
+from tools.cluster.product import PRODUCT_IMAGE, build_product_image, load_product_image
+from tools.cluster.stand_in import IMAGE_VARIABLE, write_stand_in
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
-from .cluster import NODE, SHARED_VARIABLE, Cluster, existing, obstacle, shared, up
 from .command import Command
-from .product import PRODUCT_IMAGE, build_product_image, load_product_image
-from .stand_in import IMAGE_VARIABLE, write_stand_in
 
 # Each changes the one node: GPUs come and go, it is cordoned. Side by side they would disturb each other.
 CHANGE_THE_NODE = frozenset(

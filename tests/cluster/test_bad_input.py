@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tools.cluster.cluster import Cluster
 
-from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
 

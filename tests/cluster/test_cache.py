@@ -3,8 +3,9 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tools.cluster.stand_in import FOREVER, overrides
+
 from .command import Command, Result
-from .stand_in import FOREVER, overrides
 
 
 def cache(phi3k: Command, script: str, verb: str, *arguments: str) -> Result:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import Cluster
+from tools.cluster.stand_in import recipe as stand_in_recipe
+from tools.cluster.tools import HELM, build
 
 from phi3k_jobs.helm_values import helm_values
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
-
-from .cluster import Cluster
-from .stand_in import recipe as stand_in_recipe
-from .tools import HELM, build
 
 CHART = Path(__file__).parents[2] / "charts" / "phi3k"
 FINISHED = {"pytorchjob": "Succeeded", "trainjob": "Complete", "job": "Complete"}

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import yaml
 from kubernetes.client import CoreV1Api
-
-from .cluster import PROBES, Cluster
-from .errors import ClusterError
-from .images import PROBE_IMAGE
+from tools.cluster.cluster import PROBES, Cluster
+from tools.cluster.errors import ClusterError
+from tools.cluster.images import PROBE_IMAGE
 
 RESTRICTED_POD: Mapping[str, Any] = {
     "runAsNonRoot": True,

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import NODE, Cluster
+from tools.cluster.volumes import volume
 
-from .cluster import NODE, Cluster
 from .command import Command
 from .conftest import new_namespace
 from .test_chart import SMALL
-from .volumes import volume
 
 TRAINING = (
     *SMALL,

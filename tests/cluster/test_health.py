@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from tools.cluster.cluster import APPLY, Cluster
+from tools.cluster.stand_in import FOREVER
+from tools.cluster.tools import PROMETHEUS_OPERATOR, module_directory
 
-from .cluster import APPLY, Cluster
 from .command import Command
 from .conftest import new_namespace
-from .stand_in import FOREVER
 from .test_chart import SMALL
-from .tools import PROMETHEUS_OPERATOR, module_directory
 
 # The definition is the cluster's, not the namespace's.
 MODULE = "github.com/prometheus-operator/prometheus-operator"

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-
-from .errors import ClusterError
-from .packages import install_packages
-from .product import build_image, buildah, clean_store
+from tools.cluster.errors import ClusterError
+from tools.cluster.packages import install_packages
+from tools.cluster.product import build_image, buildah, clean_store
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tools.cluster.tools import KUBERNETES, build
 
-from phi3k_jobs.connection import connect
-from phi3k_jobs.kubeconfig import kubeconfig_files, read_kubeconfig
+from phi3k_jobs.api.connection import connect
+from phi3k_jobs.api.kubeconfig import kubeconfig_files, read_kubeconfig
 from phi3k_trainer.errors import MissingInputError, Phi3kError
-
-from .tools import KUBERNETES, build
 
 SERVER = "https://192.0.2.10:6443"
 EMPTY_ENVIRONMENT = {"PATH": os.environ["PATH"]}

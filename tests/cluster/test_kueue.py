@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import Cluster
+from tools.cluster.stand_in import FOREVER
 
-from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
-from .stand_in import FOREVER
 
 # The image has gigabytes, and loading it may count as part of the first test.
 pytestmark = pytest.mark.timeout(1800)

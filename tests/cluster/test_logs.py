@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from tools.cluster.stand_in import FOREVER
 
 from .command import Command
-from .stand_in import FOREVER
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import Cluster
+from tools.cluster.images import PROBE_IMAGE
+from tools.cluster.sandbox import run, wait_until
 
 from phi3k_jobs.render import objects
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 
-from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
-from .images import PROBE_IMAGE
-from .sandbox import run, wait_until
 from .test_chart import SMALL
 from .test_product_image import specification
 

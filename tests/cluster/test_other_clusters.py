@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import Cluster, up
+from tools.cluster.tools import TRAINER, other_version
 
 from phi3k_jobs.render import objects
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 
-from .cluster import Cluster, up
 from .command import Command
 from .conftest import new_namespace
-from .tools import TRAINER, other_version
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from tools.cluster.cluster import Cluster
 
-from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
 

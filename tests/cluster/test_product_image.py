@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-
-from .cluster import Cluster
+from tools.cluster.cluster import Cluster
 
 # The image has gigabytes, and loading it counts as part of the first test.
 pytestmark = pytest.mark.timeout(1800)

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from tools.cluster.stand_in import FOREVER
 
 from .command import Command
-from .stand_in import FOREVER
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tools.cluster.cluster import Cluster
+from tools.cluster.stand_in import FOREVER, overrides
 
-from phi3k_jobs.role import ROLE_NAME, role
+from phi3k_jobs.objects.role import ROLE_NAME, role
 
-from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
-from .stand_in import FOREVER, overrides
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from . import sandbox
-from .cluster import Cluster, obstacle, up
+from tools.cluster import sandbox
+from tools.cluster.cluster import Cluster, obstacle, up
 
 pytestmark = pytest.mark.skipif(obstacle() is not None, reason=str(obstacle()))
 
@@ -71,7 +70,7 @@ def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing() -> None:
 
 def test_a_sandbox_ends_with_its_owner_even_if_that_is_killed() -> None:
     name = f"test-{secrets.token_hex(3)}"
-    program = f"from tests.cluster import sandbox; sandbox.create({name!r}, detached=False); print(flush=True); input()"
+    program = f"from tools.cluster import sandbox; sandbox.create({name!r}, detached=False); print(flush=True); input()"
     root = Path(__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from tools.cluster.cluster import Cluster, obstacle
+from tools.cluster.crowd import NAMESPACE, NODES, CrowdedRun, crowd, crowded_cluster
+from tools.cluster.processes import cost, phi3k
 
-from phi3k_jobs.cluster import PAGE_SIZE
-from phi3k_jobs.discovery import KIND_OBJECTS
-from phi3k_jobs.resources import RESOURCES
+from phi3k_jobs.api.cluster import PAGE_SIZE
+from phi3k_jobs.api.discovery import KIND_OBJECTS
+from phi3k_jobs.api.resources import RESOURCES
 
-from .cluster import Cluster, obstacle
 from .command import Command
-from .crowd import NAMESPACE, NODES, CrowdedRun, crowd, crowded_cluster
-from .processes import cost, phi3k
 
 # What no command can be faster than: the client's own start, and the reading of the paths it is told.
 FLOOR = """

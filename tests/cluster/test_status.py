@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import Cluster
+from tools.cluster.stand_in import FOREVER
 
-from .cluster import Cluster
 from .command import Command
-from .stand_in import FOREVER
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

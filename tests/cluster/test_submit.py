@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tools.cluster.stand_in import FOREVER, overrides, recipe
 
-from phi3k_jobs import submission
-from phi3k_jobs.connection import connect
-from phi3k_jobs.render import Kind, objects
+from phi3k_jobs.api.connection import connect
+from phi3k_jobs.objects.names import Kind
+from phi3k_jobs.render import objects
+from phi3k_jobs.submit import submission
 from phi3k_trainer.errors import OutputError, UnavailableError
 
 from .command import Command
-from .stand_in import FOREVER, overrides, recipe
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tools.cluster.cluster import Cluster
 
 from phi3k_trainer.errors import UnavailableError
 
-from .cluster import Cluster
 from .command import Command
 from .conftest import new_namespace
 

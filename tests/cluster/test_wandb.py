@@ -16,11 +16,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from PIL import Image
+from tools.cluster.cluster import Cluster
 
 from phi3k_trainer.tracking.wandb_run import TABLE_PICTURE_PIXELS
 from tests.wandb_server import KEY, WandbServer
 
-from .cluster import Cluster
 from .command import Command, Result
 from .conftest import new_namespace
 from .test_product_image import CONTAINER, POD

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from phi3k_trainer.errors import DataError
-from phi3k_trainer.evaluation.commands import evaluate_run, predict
-from phi3k_trainer.export import export_adapters, export_run
 from phi3k_trainer.model.tiny import build_tiny
 from phi3k_trainer.recipe import load_recipe
+from phi3k_trainer.trained.asking import evaluate_run, predict
+from phi3k_trainer.trained.export import export_adapters, export_run
 from tests import small_runs
 
 LORA = ("tuning.method=lora", "tuning.vision=frozen", "tuning.projector=lora")

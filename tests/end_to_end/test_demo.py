@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phi3k_trainer.model import Phi3VForCausalLM
-from phi3k_trainer.processor import Phi3VProcessor
+from phi3k_trainer.model.processor import Phi3VProcessor
 from tests.long_command import Limits, run_long_command
 
 # Its own limits stop what hangs; a wall time would stop it on a busy machine.

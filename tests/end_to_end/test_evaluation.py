@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from phi3k_trainer.errors import DataError, MissingInputError, UsageError
-from phi3k_trainer.evaluation.commands import evaluate_base, evaluate_run, predict
 from phi3k_trainer.evaluation.predictions import read_predictions
 from phi3k_trainer.recipe import parse_recipe
+from phi3k_trainer.trained.asking import evaluate_base, evaluate_run, predict
 from phi3k_trainer.training.run import RunResult, train
 
 RECIPE = """

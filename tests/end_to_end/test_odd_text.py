@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from phi3k_trainer.evaluation.commands import evaluate_run, predict
+from phi3k_trainer.trained.asking import evaluate_run, predict
 from tests import small_runs
 
 LABELS = ("coat\u2028long", "cape\x85short")

@@ -12,8 +12,8 @@ from phi3k_trainer.errors import DataError, OutputError, RecipeError, TrainingEr
 from phi3k_trainer.planning import plan, shape_of
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.run_directory import RunDirectory
+from phi3k_trainer.trained.opening import load_trained
 from phi3k_trainer.training.directory import held
-from phi3k_trainer.training.trained import load_trained
 from tests import small_runs
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from phi3k_trainer.errors import UnavailableError
-from phi3k_trainer.training.entrypoint import DEADLINE_VARIABLE
-from phi3k_trainer.training.outcome import DEADLINE_EXIT_CODE
+from phi3k_trainer.replica.entrypoint import DEADLINE_VARIABLE
+from phi3k_trainer.replica.outcome import DEADLINE_EXIT_CODE
 from tests import small_runs
 
 # Importing torch takes a minute where many tests share two cores.
@@ -33,7 +33,7 @@ def entrypoint(
     recipe: Path, *overrides: str, num_processes: int = 1, shape: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """The entry point as the container starts it: alone with its processes, or in another `shape` (PET_*)."""
-    command = [sys.executable, "-m", "phi3k_trainer.training.entrypoint", str(recipe)]
+    command = [sys.executable, "-m", "phi3k_trainer.replica.entrypoint", str(recipe)]
     for override in overrides:
         command += ["--set", override]
     alone = {"PET_NNODES": "1", "PET_NPROC_PER_NODE": str(num_processes), "PET_STANDALONE": "1"}
@@ -195,7 +195,7 @@ def test_a_full_disk_takes_no_log_and_training_goes_on(recipe: Path, tmp_path: P
     logs.mkdir(parents=True)
     mount = f'mount -t tmpfs -o size=8k none {logs} && head -c 8k /dev/zero > {logs}/filler; exec "$@"'
     unshare = [str(shutil.which("unshare")), "--mount", *([] if os.geteuid() == 0 else ["--map-root-user", "--user"])]
-    command = [sys.executable, "-m", "phi3k_trainer.training.entrypoint", str(recipe)]
+    command = [sys.executable, "-m", "phi3k_trainer.replica.entrypoint", str(recipe)]
     command += ["--set", "name=full", "--set", "training.max_steps=2", "--set", "evaluation.max_samples=2"]
     command = [*unshare, "sh", "-c", mount, "sh", *command]
     result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from phi3k_trainer.data.addresses import is_public
-from phi3k_trainer.data.fetching import fetch_pictures
-from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
-from phi3k_trainer.data.progress import Progress
-from phi3k_trainer.data.store import Store
+from phi3k_trainer.data.pictures.addresses import is_public
+from phi3k_trainer.data.pictures.fetching import fetch_pictures
+from phi3k_trainer.data.pictures.store import Store
+from phi3k_trainer.data.pictures.verifying import Failure, Picture, PictureVerifier
 from phi3k_trainer.errors import MissingInputError
+from phi3k_trainer.progress import Progress
 from phi3k_trainer.recipe.data import FetchSection
 from tests.faults.hostile_server import HostileServer, picture
 
@@ -375,9 +375,9 @@ def test_a_url_that_is_none_is_a_failure_of_that_row(tmp_path: Path) -> None:
 PROCESS = """
 import sys
 from pathlib import Path
-from phi3k_trainer.data.fetching import fetch_pictures
-from phi3k_trainer.data.pictures import Picture, PictureVerifier
-from phi3k_trainer.data.store import Store
+from phi3k_trainer.data.pictures.fetching import fetch_pictures
+from phi3k_trainer.data.pictures.verifying import Picture, PictureVerifier
+from phi3k_trainer.data.pictures.store import Store
 from phi3k_trainer.recipe.data import FetchSection
 store = Store(Path(sys.argv[1]))
 verifier = PictureVerifier(store, max_pixels=1_000_000, num_crops=4)

@@ -11,7 +11,7 @@ import pytest
 PUT = """
 import sys
 from pathlib import Path
-from phi3k_trainer.data.store import Store
+from phi3k_trainer.data.pictures.store import Store
 from phi3k_trainer.errors import StorageError
 store = Store(Path(sys.argv[1]))
 kept = store.put(b"small")

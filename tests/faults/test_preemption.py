@@ -30,7 +30,7 @@ MOMENTS = {
     "clipping": ("phi3k_trainer.training.loop", "clip_gradients", 3),
     "evaluation-loss": ("phi3k_trainer.training.loop", "evaluating", 1),
     "generation": ("phi3k_trainer.training.loop", "predict_examples", 1),
-    "saving": ("phi3k_trainer.training.saving", "write_checkpoint", 1),
+    "saving": ("phi3k_trainer.checkpoints.keeper", "write_checkpoint", 1),
     "last-evaluation": ("phi3k_trainer.training.run", "evaluate", 1),
 }
 

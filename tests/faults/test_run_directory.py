@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from phi3k_trainer.checkpoints.base_record import read_base_record
+from phi3k_trainer.checkpoints.files import clean_up, find_damage
+from phi3k_trainer.checkpoints.tensor_file import write_bytes
 from phi3k_trainer.data.dataset import prepare_dataset
 from phi3k_trainer.errors import MissingInputError, Phi3kError, RecipeError
 from phi3k_trainer.recipe import load_recipe
+from phi3k_trainer.replica.attempts import begin_log
+from phi3k_trainer.replica.finished import earlier_end
 from phi3k_trainer.run_directory import BASE_RECORD, REMEDIES, RunDirectory
 from phi3k_trainer.tracking.report import write_report
-from phi3k_trainer.training.attempts import begin_log
-from phi3k_trainer.training.base_record import read_base_record
-from phi3k_trainer.training.checkpoint import clean_up, find_damage
 from phi3k_trainer.training.directory import claim, forget_results_after, held
-from phi3k_trainer.training.finished import earlier_end
-from phi3k_trainer.training.tensor_file import write_bytes
 from tests import small_runs
 
 SECONDS = 120

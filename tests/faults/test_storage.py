@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from phi3k_trainer.checkpoints.files import clean_up, find_damage, newest_verified, write_checkpoint
+from phi3k_trainer.checkpoints.tensor_file import TensorFile, TensorLayout
 from phi3k_trainer.errors import StorageError
-from phi3k_trainer.training.checkpoint import clean_up, find_damage, newest_verified, write_checkpoint
-from phi3k_trainer.training.tensor_file import TensorFile, TensorLayout
 from tests import small_runs
 
 TRAIN = """

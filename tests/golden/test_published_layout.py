@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from phi3k_trainer.export.published_layout import complete_layout, find_remote_code
 from phi3k_trainer.files import read_json
 from phi3k_trainer.model import Phi3VConfig
-from phi3k_trainer.processor import Phi3VProcessor
+from phi3k_trainer.model.processor import Phi3VProcessor
 from phi3k_trainer.prompts.tokenizer import save_tokenizer
+from phi3k_trainer.trained.published_layout import complete_layout, find_remote_code
 from tests.golden.published import published_directories
 
 HUB_ID = "microsoft/published"

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoImageProcessor, AutoProcessor
 
 from phi3k_trainer.images.grid import image_tokens
-from phi3k_trainer.processor import Phi3VImageProcessor, Phi3VProcessor
+from phi3k_trainer.model.processor import Phi3VImageProcessor, Phi3VProcessor
 from phi3k_trainer.prompts.conversation import Turn, render
 from phi3k_trainer.prompts.encoding import IGNORED, SpecialTokens, encode, encode_prompt
 from tests.golden.golden_inputs import golden, golden_image

@@ -235,7 +235,7 @@ volumeMounts:
 {{- end -}}
 
 {{- define "phi3k.entrypoint" -}}
-["/opt/phi3k/bin/python", "-m", "phi3k_trainer.training.entrypoint"]
+["/opt/phi3k/bin/python", "-m", "phi3k_trainer.replica.entrypoint"]
 {{- end -}}
 
 {{/* Memory and devices are requested and limited; CPU is limited only where the recipe says so. */}}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from phi3k.checks import Status, tracker
+from phi3k.doctor_checks import Status, tracker
 from phi3k.main import main
 
 

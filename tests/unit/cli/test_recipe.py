@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from phi3k.init import Source
+from phi3k.commands.init import Source
 from phi3k.main import main
 from phi3k.reference import recipe_reference
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe, recipe_sha256

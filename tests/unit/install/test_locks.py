@@ -28,7 +28,7 @@ INSTALLS = {
         *GROUPS["build"],
     ],
 }
-MORE_INSTALLERS = (CHECKOUT / "scripts" / "install-locked", CHECKOUT / "tests" / "cluster" / "cluster.mk")
+MORE_INSTALLERS = (CHECKOUT / "scripts" / "install-locked", CHECKOUT / "tools" / "cluster" / "cluster.mk")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"))
 

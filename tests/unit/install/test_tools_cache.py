@@ -6,8 +6,7 @@ from fcntl import LOCK_SH
 from pathlib import Path
 
 import pytest
-
-from tests.cluster.tools import cache_entry, go_cache, go_cache_lock, remove_go_cache, remove_unused_entries
+from tools.cluster.tools import cache_entry, go_cache, go_cache_lock, remove_go_cache, remove_unused_entries
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from phi3k_trainer.data.row import ImageSource, UnusableRowError, is_missing
+from phi3k_trainer.data.rows.row import ImageSource, UnusableRowError, is_missing
 from phi3k_trainer.images.formats import starts_like_picture
 
 LONGEST_URL = 8192

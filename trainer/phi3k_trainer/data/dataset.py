@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi3k_trainer.data.pictures import Failure
+from phi3k_trainer.data.pictures.store import Store
+from phi3k_trainer.data.pictures.verifying import Failure
 from phi3k_trainer.data.prepared import FORMAT, Prepared, PreparedRow, locked
 from phi3k_trainer.data.preparing import prepare
-from phi3k_trainer.data.progress import ProgressCallback
 from phi3k_trainer.data.quarantine import QuarantineReport, write_quarantine
 from phi3k_trainer.data.sources import fingerprint
 from phi3k_trainer.data.splits import groups_of, split_of
-from phi3k_trainer.data.store import Store
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import Field, damage_named, encode_json, read_document, read_json, write_atomically
+from phi3k_trainer.progress import ProgressCallback
 from phi3k_trainer.prompts.conversation import Turn
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.recipe.recipe import Recipe
@@ -87,7 +87,7 @@ def prepare_dataset(
     Args:
         recipe: Its section `data` and `model.num_crops` decide.
         run_directory: Gets `dataset.json` and `quarantine.jsonl`; None: the quarantine stays in the cache.
-        progress: See `phi3k_trainer.data.progress`.
+        progress: See `phi3k_trainer.progress`.
         retry_failures: Ask again also for pictures that an earlier run found to fail for good.
 
     Raises:

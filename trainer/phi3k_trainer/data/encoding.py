@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.data.dataset import Example, StoredImage
-from phi3k_trainer.data.picture_files import read_picture_file
-from phi3k_trainer.data.quarantine import Rejection
+from phi3k_trainer.data.pictures.files import read_picture_file
+from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.images.decode import use_decoded
 from phi3k_trainer.images.hd import hd_shape, hd_transform

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.store import Store
+from phi3k_trainer.data.pictures.store import Store
+from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.files import (
     convert,
     damage_named,

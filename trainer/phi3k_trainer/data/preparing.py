@@ -5,17 +5,17 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from phi3k_trainer.data.fetching import fetch_pictures
-from phi3k_trainer.data.pictures import Failure, Picture, PictureVerifier
+from phi3k_trainer.data.pictures.fetching import fetch_pictures
+from phi3k_trainer.data.pictures.store import Store
+from phi3k_trainer.data.pictures.verifying import Failure, Picture, PictureVerifier
 from phi3k_trainer.data.prepared import Prepared, PreparedImage, PreparedRow
-from phi3k_trainer.data.progress import Progress, ProgressCallback
-from phi3k_trainer.data.quarantine import Rejection
 from phi3k_trainer.data.reading import RowBuilder, order_hash, select_rows
-from phi3k_trainer.data.row import Row
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Row
 from phi3k_trainer.data.sources import open_source
-from phi3k_trainer.data.storage import tried_again
-from phi3k_trainer.data.store import Store
+from phi3k_trainer.progress import Progress, ProgressCallback
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.storage import tried_again
 
 
 def prepare(
@@ -32,7 +32,7 @@ def prepare(
         num_crops: Crops a picture may have; a picture too thin for them is set aside.
         store: Keeps fetched pictures and those that came as bytes; local files are used where they are.
         known_failures: URLs that are known to fail for good: not asked again.
-        progress: See `phi3k_trainer.data.progress`.
+        progress: See `phi3k_trainer.progress`.
 
     Raises:
         DataError, MissingInputError, UnavailableError: the source can't be read (see `open_source`).

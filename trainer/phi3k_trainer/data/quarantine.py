@@ -5,25 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import Field, convert, damage_named, encode_json, read_json_lines, write_atomically
 from phi3k_trainer.run_directory import QUARANTINE, REMEDIES
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """One row that was set aside."""
-
-    key: str
-    """The row's key, or its place in the file where it has none."""
-    reason: str
-    """A short name to count by, such as `missing_value` or `http_404`."""
-    detail: str
-    """What exactly was wrong, for a person."""
-    transient: bool = False
-    """Whether the next run may have more luck (a time-out), as opposed to a fact (a 404)."""
-    location: str | None = None
-    """URL or path of the picture that was at fault, if one was."""
 
 
 @dataclass(frozen=True)

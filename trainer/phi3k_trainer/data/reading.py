@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from phi3k_trainer.data.cells import image_sources
-from phi3k_trainer.data.progress import Progress, ProgressCallback
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import ImageSource, Record, Remark, Row, UnusableRowError, content_digest, is_missing
-from phi3k_trainer.data.store import Store
+from phi3k_trainer.data.pictures.store import Store
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import ImageSource, Record, Remark, Row, UnusableRowError, content_digest, is_missing
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import printable
+from phi3k_trainer.progress import Progress, ProgressCallback
 from phi3k_trainer.prompts.conversation import Turn, check_image_numbers, split_at_images, with_image_tags
 from phi3k_trainer.prompts.template import MAX_CHARACTERS, Template
 from phi3k_trainer.recipe.data import DataSection

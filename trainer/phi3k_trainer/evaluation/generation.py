@@ -15,11 +15,11 @@ from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.data.dataset import StoredImage
 from phi3k_trainer.data.encoding import EncodedPrompt, Encoder
+from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.images.hd import views
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.prompts.conversation import Turn
 from phi3k_trainer.prompts.encoding import SpecialTokens
-from phi3k_trainer.training.parallel import Processes
 
 
 class StoppedError(Exception):

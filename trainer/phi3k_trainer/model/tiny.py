@@ -21,7 +21,7 @@ from phi3k_trainer.files import new_directory, read_json, write_json
 from phi3k_trainer.model.configuration import Phi3VConfig
 from phi3k_trainer.model.loading import save_model
 from phi3k_trainer.model.modeling import Phi3VForCausalLM
-from phi3k_trainer.processor import Phi3VImageProcessor, Phi3VProcessor
+from phi3k_trainer.model.processor import Phi3VImageProcessor, Phi3VProcessor
 from phi3k_trainer.prompts.encoding import SpecialTokens
 from phi3k_trainer.prompts.vocabulary import train_tokenizer
 from phi3k_trainer.recipe.model import TinySection

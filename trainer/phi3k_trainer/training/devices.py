@@ -7,6 +7,7 @@ import torch
 
 from phi3k_trainer.data.dataset import Example
 from phi3k_trainer.data.encoding import MeasuredExamples
+from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.files import read_json
 from phi3k_trainer.images.grid import hd_shape, image_tokens
 from phi3k_trainer.planning.flops import Sample, distinct_views, step_flops
@@ -15,7 +16,6 @@ from phi3k_trainer.planning.host import host_memory_bytes
 from phi3k_trainer.planning.layout import Layout, check_fits
 from phi3k_trainer.planning.model_shape import ModelShape
 from phi3k_trainer.recipe import Recipe
-from phi3k_trainer.training.parallel import Processes
 from phi3k_trainer.training.speed import SpeedMeter
 
 SAMPLES_TO_COUNT = 1000

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from phi3k_trainer.checkpoints.files import list_checkpoints
 from phi3k_trainer.data.quarantine import read_quarantine
 from phi3k_trainer.errors import OutputError, RecipeError, StorageError
 from phi3k_trainer.evaluation.evaluate import Evaluation
@@ -17,7 +18,6 @@ from phi3k_trainer.files import damage_named, open_regular, read_document, write
 from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe, without_env
 from phi3k_trainer.run_directory import RECIPE, REMEDIES, RunDirectory
 from phi3k_trainer.tracking.metrics_file import read_metrics
-from phi3k_trainer.training.checkpoint import list_checkpoints
 
 # What may differ between a run and its continuation: it changes neither what is learned nor from what.
 FREE_SECTIONS = ("cluster", "checkpoint", "tracking", "evaluation")

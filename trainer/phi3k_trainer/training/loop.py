@@ -9,27 +9,28 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from phi3k_trainer.checkpoints.keeper import CheckpointKeeper
+from phi3k_trainer.checkpoints.state import TrainingState
 from phi3k_trainer.data.batches import collate, split_step
 from phi3k_trainer.data.encoding import Encoder, MeasuredExamples
 from phi3k_trainer.data.order import StepPlan
+from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.errors import StorageError
 from phi3k_trainer.evaluation.evaluate import AnswerReader, predict_examples
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.replica.health import Health
 from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.tracker import Tracker
-from phi3k_trainer.training.guard import check_evaluation, count_step, reason_to_skip
-from phi3k_trainer.training.health import Health
+from phi3k_trainer.training.harmful_steps import check_evaluation, count_step, reason_to_skip
 from phi3k_trainer.training.loader import StepLoader
 from phi3k_trainer.training.optimization import Precision, add_gradients, clip_gradients, evaluating
-from phi3k_trainer.training.parallel import Processes, gradients_add_up_in_fixed_order
+from phi3k_trainer.training.parallel import gradients_add_up_in_fixed_order
 from phi3k_trainer.training.preemption import PreemptedError, StopRequest
-from phi3k_trainer.training.saving import CheckpointKeeper
 from phi3k_trainer.training.schedule import learning_rate_factor
 from phi3k_trainer.training.speed import SpeedMeter
-from phi3k_trainer.training.state import TrainingState
 
 
 @dataclass

@@ -12,7 +12,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from phi3k_trainer.data.batches import MicroBatch
-from phi3k_trainer.training.parallel import Processes, gradients_stay_local
+from phi3k_trainer.distributed.processes import Processes
+from phi3k_trainer.training.parallel import gradients_stay_local
 
 
 @dataclass(frozen=True)

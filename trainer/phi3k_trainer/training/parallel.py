@@ -1,103 +1,16 @@
-"""Several processes as one: where this process stands, and the model replicated (DDP) or sharded (FSDP2) from outside.
+"""The model on several processes: replicated (DDP) or sharded (FSDP2) from outside."""
 
-torchrun's environment variables say how many processes there are; without them there is one.
-"""
-
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from phi3k_trainer.data.batches import MicroBatch
+from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.model import Phi3VForCausalLM
-from phi3k_trainer.training.gpus import device_of
-
-# Fetching and checking a whole data set happens on rank 0 while the others wait.
-PREPARATION_TIMEOUT = timedelta(hours=24)
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes of a run, seen from one of them."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes what is written once."""
-        return self.rank == 0
-
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Add up each value over all processes."""
-        if self.world_size == 1:
-            return list(values)
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(total)
-        summed: list[float] = total.tolist()
-        return summed
-
-    def from_first(self, value: Value) -> Value:
-        """The `value` of rank 0, on every process."""
-        if self.world_size == 1:
-            return value
-        box = [value]
-        distributed.broadcast_object_list(box, src=0)
-        return box[0]
-
-    def gather(self, value: Value) -> list[Value]:
-        """The `value` of every process, on every process, by rank."""
-        if self.world_size == 1:
-            return [value]
-        gathered: list[Any] = [None] * self.world_size
-        distributed.all_gather_object(gathered, value)
-        return gathered
-
-    @contextmanager
-    def first_goes_first(self) -> Iterator[None]:
-        """Run the block on rank 0, then on the others, who find what it has left on disk."""
-        if self.world_size == 1:
-            yield
-            return
-        group: Any = distributed.new_group(backend="gloo", timeout=PREPARATION_TIMEOUT)
-        if not self.is_first:
-            distributed.barrier(group)
-        yield
-        if self.is_first:
-            distributed.barrier(group)
-
-
-@contextmanager
-def joined_processes() -> Iterator[Processes]:
-    """Join the processes that torchrun started, for the length of the block.
-
-    Raises:
-        UnavailableError: there are GPUs, but fewer than processes of this machine.
-    """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = device_of(int(os.environ.get("LOCAL_RANK", "0")))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    if world_size == 1:
-        yield Processes(0, 1, device)
-        return
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Processes(distributed.get_rank(), world_size, device)
-    finally:
-        distributed.destroy_process_group()
 
 
 class TokenLoss(nn.Module):
@@ -133,12 +46,6 @@ def shard(model: Phi3VForCausalLM, processes: Processes, dtype: torch.dtype) -> 
         register_fsdp_forward_method(model, entrance)
 
 
-def give_up_whole_weights(model: nn.Module) -> None:
-    """Leave only the shards of a sharded model: a forward pass without a backward pass keeps the outermost whole."""
-    if isinstance(model, FSDPModule):
-        model.reshard()
-
-
 def replicate(loss: nn.Module, processes: Processes) -> nn.Module:
     """Let the processes add up their gradients (DDP); the identity for one process."""
     if processes.world_size == 1:
@@ -165,15 +72,3 @@ def gradients_add_up_in_fixed_order(loss: nn.Module, blank: MicroBatch, processe
         total, _ = loss(**blank.model_inputs(processes.device, torch.float32))
         (total * 0.0).backward()
         loss.zero_grad(set_to_none=True)
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """The full values of a tensor that may be sharded; all processes must call it together."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def like(full: Tensor, tensor: Tensor) -> Tensor:
-    """`full`, which every process has, on the device of `tensor` and sharded as it is."""
-    if not isinstance(tensor, DTensor):
-        return full.to(tensor.device)
-    return distribute_tensor(full.to(tensor.device), tensor.device_mesh, tensor.placements, src_data_rank=None)

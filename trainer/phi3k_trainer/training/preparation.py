@@ -8,22 +8,22 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerFast
 
+from phi3k_trainer.checkpoints.base_record import BaseRecord, check_base, read_base_record, record_base
 from phi3k_trainer.data.dataset import Dataset, Example, prepare_dataset
 from phi3k_trainer.data.encoding import Encoder, MeasuredExamples, measure_examples
-from phi3k_trainer.data.progress import Progress
+from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import encode_json, write_atomically
 from phi3k_trainer.model import Phi3VConfig
 from phi3k_trainer.model.loading import load_config, resolve_base
 from phi3k_trainer.model.tiny import build_tiny
+from phi3k_trainer.progress import Progress
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.model import TINY
+from phi3k_trainer.replica.health import Health
 from phi3k_trainer.run_directory import BASE_RECORD, REMEDIES, RunDirectory
 from phi3k_trainer.terminal import escaped_line
-from phi3k_trainer.training.base_record import BaseRecord, check_base, read_base_record, record_base
-from phi3k_trainer.training.health import Health
-from phi3k_trainer.training.parallel import Processes
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,21 @@ from rich.console import Console
 from rich.text import Text
 from torch import nn
 
+from phi3k_trainer.checkpoints.files import clean_up, newest_verified, set_aside
+from phi3k_trainer.checkpoints.keeper import CheckpointKeeper, read_state
+from phi3k_trainer.checkpoints.state import TrainingState
+from phi3k_trainer.checkpoints.tensors import load_optimizer, load_trained_weights
 from phi3k_trainer.data.answer_lengths import AnswerLengths
 from phi3k_trainer.data.order import plan_steps
+from phi3k_trainer.distributed.gpus import check_product
+from phi3k_trainer.distributed.processes import Processes, joined_processes
 from phi3k_trainer.errors import MissingInputError, Phi3kError, TrainingError
 from phi3k_trainer.evaluation.evaluate import Evaluation, evaluate
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.planning.layout import Layout
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.replica.finished import record_end
+from phi3k_trainer.replica.health import Health
 from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.terminal import escaped_line
 from phi3k_trainer.tracking.console import line_tracker
@@ -24,22 +32,15 @@ from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.tracking.start import run_id, start_tracking
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.allocator import return_large_blocks
-from phi3k_trainer.training.building import build_tuned_model, torch_dtype
-from phi3k_trainer.training.checkpoint import clean_up, newest_verified, set_aside
 from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
 from phi3k_trainer.training.directory import claim, evaluation_of, forget_results_after, held
-from phi3k_trainer.training.finished import record_end
-from phi3k_trainer.training.gpus import check_product
-from phi3k_trainer.training.groups import parameter_groups
-from phi3k_trainer.training.health import Health
 from phi3k_trainer.training.loop import Loop
 from phi3k_trainer.training.optimization import Precision, adamw
-from phi3k_trainer.training.parallel import Processes, TokenLoss, joined_processes, replicate, shard
+from phi3k_trainer.training.parallel import TokenLoss, replicate, shard
 from phi3k_trainer.training.preemption import PreemptedError, StopRequest
 from phi3k_trainer.training.preparation import Preparation, prepare_run
-from phi3k_trainer.training.saving import CheckpointKeeper, read_state
-from phi3k_trainer.training.state import TrainingState
-from phi3k_trainer.training.weights import load_optimizer, load_trained_weights
+from phi3k_trainer.tuning.model import build_tuned_model, torch_dtype
+from phi3k_trainer.tuning.parameter_groups import parameter_groups
 
 
 @dataclass(frozen=True)

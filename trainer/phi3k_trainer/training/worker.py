@@ -9,9 +9,9 @@ from pathlib import Path
 
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import load_recipe
+from phi3k_trainer.replica.outcome import OUTCOMES_VARIABLE, Outcome, write_outcome
+from phi3k_trainer.replica.relay import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, send_output
 from phi3k_trainer.terminal import escaped_message
-from phi3k_trainer.training.outcome import OUTCOMES_VARIABLE, Outcome, write_outcome
-from phi3k_trainer.training.output import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, send_output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from phi3k_trainer.data.sample.drawing import draw_view, render
 from phi3k_trainer.data.sample.garments import BASIC_KINDS, EXTENDED_KINDS
 from phi3k_trainer.data.sample.product import Product, draw_product
-from phi3k_trainer.data.sample.table import TABLE_NAME, write_once, write_table
+from phi3k_trainer.data.tables.table import TABLE_NAME, write_once, write_table
 from phi3k_trainer.recipe.data import SampleSection
 
 FORMAT = 1

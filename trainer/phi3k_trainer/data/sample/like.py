@@ -11,10 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from phi3k_trainer.data.sample.catalogue import picture_location, write_picture
-from phi3k_trainer.data.sample.columns import Column, Value, read_columns, read_table
 from phi3k_trainer.data.sample.drawing import draw_view, render
 from phi3k_trainer.data.sample.garments import EXTENDED_KINDS, Kind
-from phi3k_trainer.data.sample.learning import Group, Structure, learn
 from phi3k_trainer.data.sample.product import (
     COLORS,
     DISCOUNT_FACTOR,
@@ -23,12 +21,13 @@ from phi3k_trainer.data.sample.product import (
     PATTERN_FACTORS,
     Product,
 )
-from phi3k_trainer.data.sample.table import TABLE_NAME, write_once, write_table
+from phi3k_trainer.data.tables.columns import Column, Value, is_image, read_columns, read_table
+from phi3k_trainer.data.tables.learning import Group, Structure, learn
+from phi3k_trainer.data.tables.table import TABLE_NAME, write_once, write_table
 
 FORMAT = 1
 INVENTED = {"brand": "SAMPLE BRAND", "website": "Sample Shop", "currency": "XT", "seller": "Sample Seller"}
 """Columns with such a word in their name get invented values instead of the real ones."""
-IMAGE_WORDS = ("image", "picture", "photo", "img")
 STYLES = (
     "Cropped", "Long", "Slim", "Relaxed", "Classic", "Vintage", "Lightweight", "Belted", "Double", "Soft", "Tailored",
     "Reversible", "Hooded", "Embroidered", "Oversized", "Heritage", "Weekend", "Evening", "City", "Country",
@@ -223,11 +222,6 @@ def _fitted(product: Product, target: int, rng: random.Random) -> str:
     while styles and len(" ".join([styles[-1], *words])) - len(styles[-1]) / 2 <= target:
         words.insert(0, styles.pop())
     return " ".join(words)
-
-
-def is_image(name: str, kind: str) -> bool:
-    """Whether a column holds where pictures are, judged by its name."""
-    return kind in {"address", "text"} and any(word in name.lower() for word in IMAGE_WORDS)
 
 
 def _invented_names(name: str, column: Column) -> dict[Value, Value]:

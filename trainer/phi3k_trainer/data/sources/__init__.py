@@ -5,8 +5,8 @@
 
 from collections.abc import Iterator
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record, Remark
 from phi3k_trainer.data.sources.delimited import read_csv
 from phi3k_trainer.data.sources.files import (
     CSV_SUFFIXES,

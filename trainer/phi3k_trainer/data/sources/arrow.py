@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record
 
 _NO_LABEL = -1  # what Hugging Face's sets hold where the label is not known, as in test splits
 

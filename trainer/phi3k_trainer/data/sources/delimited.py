@@ -4,8 +4,8 @@ import csv
 from collections import deque
 from collections.abc import Iterator
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record, Remark
 from phi3k_trainer.data.sources.files import (
     CSV_SUFFIXES,
     TableFile,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from phi3k_trainer.data.row import Remark
+from phi3k_trainer.data.rows.row import Remark
 from phi3k_trainer.data.sources.folders import files_below, leftovers_below, names, partition_columns
 from phi3k_trainer.errors import DataError, MissingInputError
 from phi3k_trainer.files import printable

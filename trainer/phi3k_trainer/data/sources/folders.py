@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
-from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.files import printable
+from phi3k_trainer.storage import blamed
 
 # Names of what is never data: hidden (".", also macOS "._x" and Emacs ".#x"), backups and locks of editors and office
 # programs, folders of archives and jobs, and what Windows puts into folders of pictures.

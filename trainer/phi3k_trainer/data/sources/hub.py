@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.credentials import refuse_hub_token_in_clear
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record
 from phi3k_trainer.data.sources.arrow import arrow_records
 from phi3k_trainer.data.sources.files import require_columns
-from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import DataError, MissingInputError, UnavailableError
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.storage import blamed
 
 _BATCH_ROWS = 64  # mapped from the disk, so what a batch weighs matters only where rows are chosen one by one
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record, Remark
 from phi3k_trainer.data.sources.delimited import csv_file
 from phi3k_trainer.data.sources.files import TableFile, data_path, left_out, require_columns, table_file
 from phi3k_trainer.data.sources.folders import files_below, names

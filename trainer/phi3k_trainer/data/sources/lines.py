@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record, Remark
 from phi3k_trainer.data.sources.files import (
     JSONL_SUFFIXES,
     TableFile,

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record, Remark
 from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, left_out, require_columns, table_files
 from phi3k_trainer.data.sources.lines import json_rows
 from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal

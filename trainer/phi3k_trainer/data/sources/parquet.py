@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phi3k_trainer.data.quarantine import Rejection
-from phi3k_trainer.data.row import Record, Remark
+from phi3k_trainer.data.rows.rejection import Rejection
+from phi3k_trainer.data.rows.row import Record, Remark
 from phi3k_trainer.data.sources.arrow import arrow_records, class_names
 from phi3k_trainer.data.sources.files import (
     PARQUET_SUFFIXES,
@@ -16,9 +16,9 @@ from phi3k_trainer.data.sources.files import (
     require_columns,
     table_files,
 )
-from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.storage import blamed
 
 _BATCH_BYTES = 16_000_000
 _BATCH_ROWS = 1024

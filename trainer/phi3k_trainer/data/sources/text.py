@@ -8,8 +8,8 @@ from typing import BinaryIO, Literal, cast
 
 import pyarrow as pa
 
-from phi3k_trainer.data.storage import blamed
 from phi3k_trainer.errors import DataError
+from phi3k_trainer.storage import blamed
 
 LONGEST_LINE = 200_000_000
 """Characters; a longer line is a damaged file, or one that expands without end."""

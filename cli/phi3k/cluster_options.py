@@ -1,0 +1,62 @@
+"""What the cluster's verbs share: which cluster, which namespace, and where and how large a run shall be."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from phi3k_jobs.api.cluster import Cluster
+    from phi3k_trainer.recipe import Recipe
+
+DEFAULT_RECIPE = "burberry-lora"
+
+
+class KindChoice(StrEnum):
+    """Which object carries the run; auto takes what the cluster has."""
+
+    AUTO = "auto"
+    PYTORCHJOB = "pytorchjob"
+    TRAINJOB = "trainjob"
+    JOB = "job"
+
+
+ContextOption = Annotated[
+    str | None, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig; else the current one.")
+]
+KubeconfigOption = Annotated[
+    str | None,
+    typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own."),
+]
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Namespace; else the recipe's or context's.")
+]
+GpusOption = Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs in all; 0 trains on the CPU.")]
+KindOption = Annotated[KindChoice | None, typer.Option("--kind", help="The object that carries the run.")]
+NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")]
+RunNameArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run (see `phi3k list`).")]
+
+
+def read_placed_recipe(
+    reference: str,
+    overrides: list[str],
+    *,
+    gpus: int | None = None,
+    kind: KindChoice | None = None,
+    name: str | None = None,
+    namespace: str | None = None,
+) -> "Recipe":
+    """Load the recipe with what the options say of its place; they outweigh `--set`."""
+    from phi3k.options import read_recipe
+
+    said = {"cluster.gpus": gpus, "cluster.kind": kind, "name": name, "cluster.namespace": namespace}
+    return read_recipe(
+        reference, [*overrides, *(f"{field}={value}" for field, value in said.items() if value is not None)]
+    )
+
+
+def open_cluster(context: str | None, namespace: str | None, kubeconfig: str | None) -> "Cluster":
+    """Return the cluster that the options name."""
+    from phi3k_jobs.api.connection import connect
+
+    return connect(context=context, namespace=namespace, kubeconfig=kubeconfig)

@@ -1,0 +1,1 @@
+"""The verbs of `phi3k`, one module each."""

@@ -1,0 +1,1 @@
+"""The API server: connection, requests, refusals, and what the cluster offers."""

@@ -1,0 +1,142 @@
+"""How a trainer's pod has ended, by its container's status or its own, and what to do about it. Pure."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from phi3k_jobs.causes.kubelet import end_of
+from phi3k_jobs.causes.replicas import disruption_of, termination
+from phi3k_jobs.causes.starting import failed_start
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_trainer.errors import PERMANENT_EXIT_CODES, UNEXPLAINED_EXIT_CODE, StorageError
+
+# The runtime could not start the program: the image lacks it, the node's runtime fails, or it may not be run.
+START_REASONS = ("StartError", "ContainerCannotRun", "RunContainerError")
+SIGNAL_BASE = 128
+_NO_ROOM = re.compile(r"disk is full|no space left|quota exceeded|larger than the file size limit", re.I)
+_READ_ONLY = re.compile(r"read-only file system", re.I)
+# As the entry point writes it.
+_OUT_OF_MEMORY = "more memory than it may"
+_FORBIDDEN = re.compile(r"permission denied|operation not permitted", re.I)
+# What the recipe, or who submits it, can correct by the exit code; the message names the place.
+_CORRECTIONS = {
+    64: "correct the arguments that it names",
+    65: "correct the data, or the recipe's section data",
+    66: "put what it names in place, or name another in the recipe",
+    69: "wait until the service that it names answers, or name another in the recipe",
+    73: "submit under another name with --name, or remove what is in the way",
+    77: "get the permission that it names",
+    78: "correct the recipe",
+}
+
+
+class Ending(NamedTuple):
+    """How a pod has ended."""
+
+    cause: str
+    action: str
+    """What to do first; empty where another attempt needs no change."""
+    exit_code: int | None
+    checkpoint: str | None = None
+
+
+def ending_of(pod: Manifest) -> Ending | None:
+    """Return how the pod has ended; None where it has not, or has succeeded."""
+    ended = termination(pod)
+    if ended is None:
+        whole = end_of(pod)
+        return Ending(*whole) if whole else None
+    return of_container(pod, ended) if ended["exitCode"] != 0 else None
+
+
+def most_telling(endings: Iterable[Ending]) -> Ending | None:
+    """Return the ending that decides a run's: a permanent error, else one that says more than that a peer was lost."""
+    found = list(endings)
+    ranked = sorted(found, key=lambda ending: (ending.exit_code not in PERMANENT_EXIT_CODES, _is_of_a_peer(ending)))
+    return ranked[0] if ranked else None
+
+
+def _is_of_a_peer(ending: Ending) -> bool:
+    return ending.exit_code == UNEXPLAINED_EXIT_CODE
+
+
+def of_container(pod: Manifest, ended: Manifest) -> Ending:
+    """Read the entry point's termination message, or what the kubelet says where there is none."""
+    name, code, reason = pod["metadata"]["name"], ended["exitCode"], ended.get("reason", "")
+    message = ended.get("message", "")
+    outcome = outcome_in(message)
+    checkpoint = outcome.get("checkpoint")
+    if reason == "OOMKilled":
+        cause = f"{name} used more memory than it may (OOMKilled)"
+        return Ending(cause, "raise cluster.resources.memory", code, checkpoint)
+    if reason in START_REASONS:
+        return Ending(f"{name} can't be started: {message}", failed_start(message), code)
+    whole = end_of(pod)
+    if whole is not None:
+        return Ending(whole.cause, whole.action, code, checkpoint)
+    if disruption := disruption_of(pod):
+        return Ending(f"{name} was evicted: {disruption}", "", code, checkpoint)
+    if outcome:
+        action = _correction(pod, code, str(outcome["message"]))
+        return Ending(f"{name} ended with {code}: {outcome['message']}", action, code, checkpoint)
+    if code >= SIGNAL_BASE:
+        return Ending(f"{name} was killed by signal {code - SIGNAL_BASE}", "", code)
+    last = re.sub(r"\s+", " ", message)[-300:] or reason
+    return Ending(f"{name} ended with {code}: {last}", "`phi3k logs --previous` shows its last words", code)
+
+
+def _correction(pod: Manifest, code: int, message: str) -> str:
+    """Return what to correct after the entry point's own words."""
+    if code == StorageError.exit_code:
+        return _storage(pod, message)
+    if _OUT_OF_MEMORY in message:
+        return "raise cluster.resources.memory"
+    if code in _CORRECTIONS:
+        return _CORRECTIONS[code]
+    return "" if code >= SIGNAL_BASE else "`phi3k logs` shows what came before"
+
+
+def _storage(pod: Manifest, message: str) -> str:
+    """Return what to do about a place that can't be written, by the volume that it lies in."""
+    volume = _volume_named(pod, message)
+    claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+    where = f"the claim {claim}" if claim else "that place"
+    if _FORBIDDEN.search(message):
+        return f"let group 10001 write in {where}: its files belong to another group, and its storage keeps it so"
+    if _READ_ONLY.search(message):
+        return f"make {where} writable: its volume is mounted read-only, or its file system became so after an error"
+    if not _NO_ROOM.search(message):
+        return f"look at the storage of {where}: it has failed"
+    if claim:
+        return f"make room in the claim {claim}, or give the run a larger one"
+    if volume.get("emptyDir", {}).get("medium") == "Memory":
+        return "raise cluster.resources.shared_memory"
+    return "raise cluster.resources.ephemeral_storage"
+
+
+def _volume_named(pod: Manifest, message: str) -> Manifest:
+    """Return the volume that the first path in a message lies in, empty where it lies in none."""
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+    places: list[tuple[int, Manifest]] = []
+    for container in pod["spec"]["containers"]:
+        for mount in container.get("volumeMounts", []):
+            found = re.search(rf"(?<![\w/.-]){re.escape(mount['mountPath'])}(?![\w.-])", message)
+            if found and mount["name"] in volumes:
+                places.append((found.start(), volumes[mount["name"]]))
+    return min(places, key=lambda place: place[0])[1] if places else {}
+
+
+def last_checkpoint(pods: Sequence[Manifest]) -> str | None:
+    """Return the checkpoint that a pod's termination message names, None where no pod is left or says so."""
+    messages = (str((termination(pod) or {}).get("message", "")) for pod in pods)
+    return next((outcome["checkpoint"] for outcome in map(outcome_in, messages) if "checkpoint" in outcome), None)
+
+
+def outcome_in(message: str) -> Manifest:
+    """Return the outcome in a termination message: the JSON object in its last line, empty where there is none."""
+    try:
+        outcome = json.loads(message.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        return {}
+    return outcome if isinstance(outcome, dict) and "message" in outcome else {}

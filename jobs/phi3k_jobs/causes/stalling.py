@@ -1,0 +1,32 @@
+"""Pods that run and don't get on: what their readiness probe says, as the kubelet passes it on. Pure."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from phi3k_jobs.causes.replicas import container_status
+from phi3k_jobs.objects.manifest import Manifest
+
+# As phi3k_trainer.replica.health_check writes it, in an event of the kubelet's.
+_COMPLAINT = re.compile(r"no progress since (?P<since>\S+): (?P<where>.+)")
+
+
+def is_unready(pod: Manifest) -> bool:
+    """Return whether the trainer's container runs and its probe says that the run doesn't get on."""
+    status = container_status(pod)
+    return "running" in status.get("state", {}) and not status.get("ready", True)
+
+
+def stall_of(pod: Manifest, events: Iterable[Manifest], now: datetime) -> str | None:
+    """Return since when and where the pod's process makes no progress; None where it does, or nothing tells."""
+    if not is_unready(pod):
+        return None
+    name = pod["metadata"]["name"]
+    own = (event["message"] for event in events if event.get("involvedObject", {}).get("name") == name)
+    complaints = [match for match in map(_COMPLAINT.search, own) if match]
+    if not complaints:
+        return None
+    since = datetime.fromisoformat(complaints[-1]["since"])
+    hours, minutes = divmod(int((now - since).total_seconds() // 60), 60)
+    silence = f"{hours} h" if hours else f"{minutes} min"
+    return f"{name} has made no progress for {silence}: {complaints[-1]['where']}"

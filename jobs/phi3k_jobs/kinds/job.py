@@ -1,0 +1,75 @@
+"""A run as an Indexed Job (batch/v1): no operator needed."""
+
+from phi3k_jobs.kinds.pytorchjob import job_labels
+from phi3k_jobs.objects.around import RENDEZVOUS_PORT, config_map_name
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.objects.pod import environment, pod_template, trainer_container
+from phi3k_jobs.objects.shape import num_nodes, processes_per_replica
+from phi3k_trainer.errors import PERMANENT_EXIT_CODES
+from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.durations import seconds
+
+CONTAINER = "trainer"
+INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+
+
+def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
+    """Return the Indexed Job: one index a node, which meet at index 0 through the headless Service."""
+    nodes = num_nodes(recipe.cluster)
+    env = environment(recipe, wandb_run_id) + rendezvous(recipe, nodes)
+    spec = job_spec(recipe, wandb_run_id, CONTAINER, env, subdomain=recipe.name)
+    spec |= {
+        "completionMode": "Indexed",
+        "completions": nodes,
+        "parallelism": nodes,
+    }
+    if recipe.cluster.keep_finished:
+        spec["ttlSecondsAfterFinished"] = seconds(recipe.cluster.keep_finished)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": recipe.name, "labels": job_labels(recipe)},
+        "spec": spec,
+    }
+
+
+def job_spec(recipe: Recipe, wandb_run_id: str | None, container: str, env: list[Manifest], **fixed: str) -> Manifest:
+    """Return the pods of a run that are made by a Job, however it came to be, and what their failures mean.
+
+    `fixed` is what the kind needs in the pods' spec besides.
+    """
+    trainer = trainer_container(recipe, container, env)
+    spec: Manifest = {
+        # One replica's failure makes its peers fail with it, and each counts.
+        "backoffLimit": recipe.cluster.retries * num_nodes(recipe.cluster),
+        "podFailurePolicy": pod_failure_policy(container),
+        "template": pod_template(
+            recipe, wandb_run_id, config_map_name(recipe), trainer, restartPolicy="Never", **fixed
+        ),
+    }
+    if recipe.cluster.deadline:
+        spec["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)
+    return spec
+
+
+def pod_failure_policy(container: str) -> Manifest:
+    """Return the rules: an evicted pod costs no retry, a permanent error fails the job at once."""
+    permanent = {"containerName": container, "operator": "In", "values": list(PERMANENT_EXIT_CODES)}
+    return {
+        "rules": [
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+            {"action": "FailJob", "onExitCodes": permanent},
+        ]
+    }
+
+
+def rendezvous(recipe: Recipe, nodes: int) -> list[Manifest]:
+    """Return what the operators would set: torchrun reads PET_* for its options."""
+    plain = {
+        "PET_NNODES": str(nodes),
+        "PET_NPROC_PER_NODE": str(processes_per_replica(recipe.cluster)),
+        "PET_MASTER_ADDR": f"{recipe.name}-0.{recipe.name}",
+        "PET_MASTER_PORT": str(RENDEZVOUS_PORT),
+    }
+    index = {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": INDEX_ANNOTATION}}}
+    return [{"name": name, "value": value} for name, value in plain.items()] + [index]

@@ -1,0 +1,1 @@
+"""What every kind of job has in common: pods, names, and the objects around the job."""

@@ -1,0 +1,35 @@
+"""The smallest role with which every verb of the cluster works, in one namespace and without its secrets."""
+
+from phi3k_jobs.objects.manifest import Manifest
+
+ROLE_NAME = "phi3k-submit"
+JOBS = ("create", "delete", "get", "list", "patch")
+# Applying creates what is missing and patches what is there; what submit made it takes back when it fails.
+APPLIED = ("create", "delete", "get", "patch")
+
+RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("batch", ("jobs",), JOBS),
+    ("kubeflow.org", ("pytorchjobs",), JOBS),
+    ("trainer.kubeflow.org", ("trainjobs",), JOBS),
+    ("trainer.kubeflow.org", ("trainingruntimes",), APPLIED),
+    ("", ("configmaps", "persistentvolumeclaims", "serviceaccounts", "services"), APPLIED),
+    ("networking.k8s.io", ("networkpolicies",), APPLIED),
+    ("policy", ("poddisruptionbudgets",), APPLIED),
+    ("monitoring.coreos.com", ("podmonitors",), APPLIED),
+    ("", ("pods",), ("get", "list")),
+    ("", ("pods/log",), ("get",)),
+    ("", ("events", "resourcequotas"), ("list",)),
+    ("kueue.x-k8s.io", ("localqueues",), ("list",)),
+    ("kueue.x-k8s.io", ("workloads",), ("list", "patch")),
+)
+
+
+def role() -> Manifest:
+    """Return the Role; it goes into the namespace it is applied to."""
+    rules = [{"apiGroups": [group], "resources": list(names), "verbs": list(verbs)} for group, names, verbs in RULES]
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": ROLE_NAME, "labels": {"app.kubernetes.io/name": "phi3k"}},
+        "rules": rules,
+    }

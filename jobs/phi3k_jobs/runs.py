@@ -1,0 +1,211 @@
+"""Finding runs on a cluster, and what can be done to them: list, cancel, suspend, resume."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from phi3k_jobs.api.cluster import Cluster
+from phi3k_jobs.api.discovery import KIND_OBJECTS
+from phi3k_jobs.api.refusals import NotFoundError
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.objects.names import RUN_LABEL, RUNS_VOLUME, WANDB_ANNOTATION
+from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
+
+if TYPE_CHECKING:
+    from phi3k_jobs.objects.names import Kind
+
+FINISHED = ("Succeeded", "Failed")
+# Kueue's label for the uid of the job that a Workload stands for.
+WORKLOAD_LABEL = "kueue.x-k8s.io/job-uid"
+GONE_SECONDS = 30.0
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its job object tells it."""
+
+    name: str
+    kind: "Kind"
+    state: str
+    """Pending, Running, Restarting, Suspended, Succeeded or Failed."""
+    created: str
+    """Time of creation, RFC 3339."""
+    wandb_run_id: str | None
+    job: Manifest
+
+    @property
+    def uid(self) -> str:
+        """The job's own identity: another job of the same name has another."""
+        return str(self.job["metadata"]["uid"])
+
+    @property
+    def nodes(self) -> int:
+        """How many replicas the run has."""
+        spec = self.job["spec"]
+        if self.kind == "pytorchjob":
+            return sum(int(replica["replicas"]) for replica in spec["pytorchReplicaSpecs"].values())
+        return int(spec["completions"] if self.kind == "job" else spec["trainer"]["numNodes"])
+
+
+def is_run(entry: Manifest) -> bool:
+    """Return whether phi3k made an object for a run."""
+    return RUN_LABEL in entry["metadata"].get("labels", {})
+
+
+def jobs_named(cluster: Cluster, name: str) -> Iterator[tuple[str, Manifest, Run | None]]:
+    """Yield the jobs of any kind with that name: object kind, job, and its run where it is one of phi3k's."""
+    for kind, object_kind in KIND_OBJECTS.items():
+        job = cluster.get(object_kind, name)
+        if job is not None:
+            yield object_kind, job, _run(kind, job) if is_run(job) else None
+
+
+def find_run(cluster: Cluster, name: str) -> Run:
+    """Return the run `name`, whatever kind of job it is.
+
+    Raises:
+        MissingInputError: the namespace has no such run, or is none.
+    """
+    for _, _, run in jobs_named(cluster, name):
+        if run is not None:
+            return run
+    check_namespace(cluster)
+    raise MissingInputError(
+        f"there is no run {name} in namespace {cluster.namespace} of context {cluster.context}: `phi3k list` shows the "
+        "runs there are (another namespace: --namespace)"
+    )
+
+
+def list_runs(cluster: Cluster) -> Iterator[Run]:
+    """Yield the namespace's runs, newest first within a kind, read page by page.
+
+    Raises:
+        MissingInputError: there is no such namespace.
+    """
+    empty = True
+    for kind, object_kind in KIND_OBJECTS.items():
+        found = [_run(kind, job) for job in cluster.list(object_kind, label_selector=RUN_LABEL)]
+        empty = empty and not found
+        yield from sorted(found, key=lambda run: run.created, reverse=True)
+    if empty:
+        check_namespace(cluster)
+
+
+def check_namespace(cluster: Cluster) -> None:
+    """Refuse a namespace that is not there: listing one is no error to the API. Who may not look is not told.
+
+    Raises:
+        MissingInputError: there is no such namespace.
+    """
+    try:
+        missing = cluster.get("Namespace", cluster.namespace) is None
+    except PermissionDeniedError:
+        return
+    if missing:
+        raise NotFoundError(
+            f"there is no namespace {cluster.namespace} in the cluster of context {cluster.context}: name another with "
+            "--namespace"
+        )
+
+
+def cancel(cluster: Cluster, run: Run) -> None:
+    """Delete the run's job and what belongs to it; claims, and so its checkpoints, stay.
+
+    Raises:
+        OutputError: another run has its name since.
+    """
+    cluster.delete(KIND_OBJECTS[run.kind], run.name, uid=run.uid)
+
+
+def remove(cluster: Cluster, run: Run) -> None:
+    """Cancel the run and wait until its job is gone.
+
+    Raises:
+        OutputError: another run has its name since.
+        UnavailableError: it is still there after half a minute.
+    """
+    cancel(cluster, run)
+    deadline = time.monotonic() + GONE_SECONDS
+    while (job := cluster.get(KIND_OBJECTS[run.kind], run.name)) and job["metadata"]["uid"] == run.uid:
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the failed run {run.name} is being deleted and not gone yet: submit again later")
+        time.sleep(POLL_SECONDS)
+
+
+def workloads_of(cluster: Cluster, run: Run) -> list[Manifest]:
+    """Return what Kueue keeps of the run; nothing where Kueue does not manage it."""
+    return list(cluster.list("Workload", label_selector=f"{WORKLOAD_LABEL}={run.uid}"))
+
+
+def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
+    """Suspend the run (its pods save and go, GPUs are free) or let it go on from its last checkpoint.
+
+    Kueue starts and suspends the jobs it manages as it sees fit, so it is told: with the job alone it would undo it.
+    """
+    if workloads := workloads_of(cluster, run):
+        for workload in workloads:
+            cluster.patch("Workload", workload["metadata"]["name"], {"spec": {"active": not suspended}})
+        return
+    change: Manifest = {"spec": {"suspend": suspended}}
+    if run.kind == "pytorchjob":
+        change = {"spec": {"runPolicy": {"suspend": suspended}}}
+    cluster.patch(KIND_OBJECTS[run.kind], run.name, change)
+
+
+def runs_claim(cluster: Cluster, run: Run) -> str | None:
+    """Return the name of the claim that keeps the run's checkpoints.
+
+    None where what would tell is gone, and for a Job of `phi3k cache`, which has none.
+    """
+    spec = run.job["spec"]
+    if run.kind == "trainjob":
+        runtime = cluster.get("TrainingRuntime", run.name)
+        if runtime is None:
+            return None
+        (workers,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+        pods = workers["template"]["spec"]["template"]
+    elif run.kind == "pytorchjob":
+        (replica,) = spec["pytorchReplicaSpecs"].values()
+        pods = replica["template"]
+    else:
+        pods = spec["template"]
+    claims = (
+        str(volume["persistentVolumeClaim"]["claimName"])
+        for volume in pods["spec"]["volumes"]
+        if volume["name"] == RUNS_VOLUME
+    )
+    return next(claims, None)
+
+
+def state_of(kind: "Kind", job: Manifest) -> str:
+    """Return the run's state from the conditions of its job."""
+    status = job.get("status", {})
+    conditions = {entry["type"] for entry in status.get("conditions", []) if entry.get("status") == "True"}
+    if conditions & {"Succeeded", "Complete"}:
+        return "Succeeded"
+    if "Failed" in conditions:
+        return "Failed"
+    spec = job["spec"]
+    if "Suspended" in conditions or spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"):
+        return "Suspended"
+    if "Restarting" in conditions:
+        return "Restarting"
+    if kind == "pytorchjob":
+        return "Running" if "Running" in conditions else "Pending"
+    # A Job counts a pod as active from its creation on; ready means that it runs.
+    ready = status.get("ready", 0) if kind == "job" else sum(entry["ready"] for entry in status.get("jobsStatus", []))
+    return "Running" if ready else "Pending"
+
+
+def _run(kind: "Kind", job: Manifest) -> Run:
+    metadata = job["metadata"]
+    return Run(
+        name=metadata["name"],
+        kind=kind,
+        state=state_of(kind, job),
+        created=metadata["creationTimestamp"],
+        wandb_run_id=metadata.get("annotations", {}).get(WANDB_ANNOTATION),
+        job=job,
+    )

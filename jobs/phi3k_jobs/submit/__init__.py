@@ -1,0 +1,1 @@
+"""Sending a run: checks before, the objects, and the cache's Jobs."""

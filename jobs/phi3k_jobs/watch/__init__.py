@@ -1,0 +1,1 @@
+"""Watching a run: facts, diagnosis, logs, waiting."""

@@ -1,0 +1,116 @@
+"""How the attempt before the present one ended: from what outlives a pod that was replaced.
+
+That is the first line of its successor's log, which the entry point writes; while the successor waits, it is the failed
+pod that a Job keeps, or the events by which the training operator tells of the pods it has deleted.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from phi3k_jobs.api.cluster import Cluster
+from phi3k_jobs.causes.endings import outcome_in
+from phi3k_jobs.causes.kubelet import end_of
+from phi3k_jobs.causes.replicas import by_rank, has_log, pod_selector, termination
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.watch.diagnosis import Facts
+from phi3k_jobs.watch.facts import event_time, to_the_second
+from phi3k_jobs.watch.logs import lines_of
+from phi3k_trainer.errors import UNEXPLAINED_EXIT_CODE, Phi3kError
+
+# The replicas of a run restart together: a few tell why, however many there are.
+PODS_ASKED = 3
+HEAD_BYTES = 16384
+_OPERATOR_EVENTS = (
+    re.compile(r"Error pod (?P<pod>\S+) container \S+ exitCode: (?P<code>\d+) terminated message: (?P<message>[^\0]*)"),
+    re.compile(r"Pod: [^.\s]+\.(?P<pod>\S+) exited with code (?P<code>\d+)"),
+)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The end of the attempt before."""
+
+    pod: str
+    exit_code: int | None
+    """None: it was killed as a whole, or its node was lost."""
+    message: str
+    attempt: int | None
+    """Which attempt the present one is, counted from 1; None where it has not begun."""
+
+
+def find_earlier(cluster: Cluster, facts: Facts) -> Earlier | None:
+    """Return how the attempt before ended, None where there was none or nothing tells of it."""
+    from_logs = [found for pod in islice(filter(has_log, facts.pods), PODS_ASKED) if (found := _in_log(cluster, pod))]
+    if from_logs:
+        begun = to_the_second(min(pod["metadata"]["creationTimestamp"] for pod in facts.pods))
+        return explained(_most_telling(from_logs), [event for event in facts.events if event_time(event) <= begun])
+    if any(map(has_log, facts.pods)):
+        return None
+    pods = by_rank(cluster.list("Pod", label_selector=pod_selector(facts.run.name)))
+    return _most_telling([*in_pods(pods), *in_events(facts.events)])
+
+
+def explained(found: Earlier | None, events: Sequence[Manifest]) -> Earlier | None:
+    """Add what the operator's events say of an attempt that was killed with the very process that tells of attempts.
+
+    `events` are those from before the present attempt, which has events of its own.
+    """
+    if found is None or found.exit_code is not None:
+        return found
+    told_by_operator = _most_telling(list(in_events(events)))
+    return replace(told_by_operator, attempt=found.attempt) if told_by_operator else found
+
+
+def in_first_line(pod: str, line: str) -> Earlier | None:
+    """Read the line by which the entry point begins a second or later attempt."""
+    try:
+        record = json.loads(line)
+        previous = record["previous"] or {}
+        return Earlier(pod, previous.get("exit_code"), record["message"], record["attempt"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def in_pods(pods: Iterable[Manifest]) -> Iterator[Earlier]:
+    """Read the failed pods that a Job keeps, the newest first."""
+    for pod in reversed(list(pods)):
+        ended = termination(pod)
+        if ended is not None and ended["exitCode"] != 0:
+            yield _earlier(pod["metadata"]["name"], ended["exitCode"], ended.get("message") or ended.get("reason", ""))
+        elif ended is None and (whole := end_of(pod)):
+            yield Earlier(pod["metadata"]["name"], whole.exit_code, whole.cause, None)
+
+
+def in_events(events: Sequence[Manifest]) -> Iterator[Earlier]:
+    """Read the training operator's events about pods that failed, the newest first, those with words before others."""
+    for pattern in _OPERATOR_EVENTS:
+        for event in reversed(events):
+            found = pattern.fullmatch(event.get("message", ""))
+            if found is not None and found["code"] != "0":
+                words = found.groupdict().get("message")
+                # The event's reason is the container's own.
+                if not words and event.get("reason") == "OOMKilled":
+                    words = "it used more memory than it may (OOMKilled)"
+                yield _earlier(found["pod"], int(found["code"]), words or "")
+
+
+def _in_log(cluster: Cluster, pod: Manifest) -> Earlier | None:
+    try:
+        lines = lines_of(cluster, pod, {"limitBytes": str(HEAD_BYTES)})
+        return in_first_line(pod["metadata"]["name"], next(lines, ""))
+    except Phi3kError:
+        # The log goes with its pod or node; the diagnosis says what became of those.
+        return None
+
+
+def _earlier(pod: str, code: int, message: str) -> Earlier:
+    words = outcome_in(message).get("message", message)
+    return Earlier(pod, code, f"{pod} ended with {code}" + (f": {words}" if words else ""), None)
+
+
+def _most_telling(found: Sequence[Earlier]) -> Earlier | None:
+    telling = (earlier for earlier in found if earlier.exit_code not in (UNEXPLAINED_EXIT_CODE, None))
+    return next(telling, found[0] if found else None)

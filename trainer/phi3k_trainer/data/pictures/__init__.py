@@ -1,0 +1,1 @@
+"""Pictures: fetching, verifying, and the store that keeps them."""

@@ -1,0 +1,1 @@
+"""Rows as sources yield them, and those that are set aside."""

@@ -1,0 +1,1 @@
+"""Several processes as one: who is who, their GPUs, and tensors that they share."""

@@ -1,0 +1,1 @@
+"""A finished run: opening it, asking it, exporting it and proving the export."""
