@@ -6,8 +6,7 @@ import re
 _REMEDIES = (
     (
         re.compile(r"must specify limits\.cpu"),
-        "phi3k sets no limit of CPUs, so that idle cores are used: give the namespace a LimitRange with a default "
-        "limit of cpu, or a quota without limits.cpu",
+        "set cluster.resources.cpu_limit: without it phi3k sets no limit of CPUs, so that idle cores are used",
     ),
     (
         re.compile(r"failed quota: .*must specify"),
@@ -28,24 +27,33 @@ _REMEDIES = (
     ),
     (
         re.compile(r"security context constraint"),
-        "ask for a constraint that lets the run's service account use user and group 10001: `oc adm policy "
-        "add-scc-to-user nonroot-v2 --serviceaccount {run}`",
+        "set cluster.pod.user, cluster.pod.group and cluster.pod.fs_group to null, so that the namespace chooses them; "
+        "or ask for a constraint that lets the run's service account use them: `oc adm policy add-scc-to-user "
+        "nonroot-v2 --serviceaccount NAME`, with the account of cluster.pod.service_account or else {run}",
     ),
     (
         re.compile(r"violates PodSecurity"),
-        "phi3k's own pod keeps the policy `restricted`: keep what is named out of the pod (a sidecar that the cluster "
-        "injects?), or ask for another policy in the namespace",
+        "phi3k's own pod keeps the policy `restricted`: remove what is named from cluster.pod and cluster.overlay, "
+        "keep out of the pod what the cluster adds (a sidecar?), or ask for another policy in the namespace",
     ),
     (re.compile(r"no PriorityClass with name"), "name a priority class that the cluster has in cluster.priority_class"),
-    (re.compile(r"serviceaccount \S+ not found"), "cancel the run and submit it again: its service account is gone"),
+    (
+        re.compile(r"serviceaccount \S+ not found"),
+        "cancel the run and submit it again, which makes its own service account; one that cluster.pod.service_account "
+        "names has to be there before",
+    ),
+    (
+        re.compile(r'RuntimeClass "\S+" not found'),
+        "name a runtime class that the cluster has in cluster.pod.runtime_class",
+    ),
     (
         re.compile(r"failed calling webhook"),
         "wait: a webhook of the cluster does not answer; if it stays so, who runs the cluster has to look at it",
     ),
     (
         re.compile(r"admission webhook .* denied|denied by|blocked due to"),
-        "a policy of the cluster forbids it, and the recipe can't change what it asks for: ask who runs the cluster "
-        "for an exception",
+        "a policy of the cluster forbids it: give what it demands by cluster.pod (labels, annotations and more) or "
+        "cluster.overlay, or ask who runs the cluster for an exception",
     ),
 )
 
@@ -55,4 +63,6 @@ def advice(message: str, run: str) -> str:
     for pattern, action in _REMEDIES:
         if pattern.search(message):
             return action.format(run=run)
-    return "ask who runs the cluster: the recipe can't change that"
+    return (
+        "correct what it names in cluster.pod or cluster.overlay if it came from there; else ask who runs the cluster"
+    )

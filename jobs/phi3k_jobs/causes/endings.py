@@ -103,7 +103,10 @@ def _storage(pod: Manifest, message: str) -> str:
     claim = volume.get("persistentVolumeClaim", {}).get("claimName")
     where = f"the claim {claim}" if claim else "that place"
     if _FORBIDDEN.search(message):
-        return f"let group 10001 write in {where}: its files belong to another group, and its storage keeps it so"
+        return (
+            f"let the pod's user or group (cluster.pod.user, cluster.pod.group) write in {where}, or add the group of "
+            "its files to cluster.pod.supplemental_groups: its storage keeps its own"
+        )
     if _READ_ONLY.search(message):
         return f"make {where} writable: its volume is mounted read-only, or its file system became so after an error"
     if not _NO_ROOM.search(message):

@@ -20,6 +20,8 @@ _LEAVING = "the autoscaler removes those nodes: wait for another"
 _ASK_LESS = "wait for others to finish, or ask for less with"
 _FIELDS = {"cpu": "cluster.resources.cpu", "memory": "cluster.resources.memory"}
 _FIELDS["ephemeral-storage"] = "cluster.resources.ephemeral_storage"
+# nvidia.com/gpu, nvidia.com/mig-3g.40gb, amd.com/gpu, gpu.intel.com/i915.
+_GPUS = re.compile(r"gpu|/mig-")
 # Taints that Kubernetes and autoscalers set themselves, by what becomes of the node.
 _TAINTS_OF_SYSTEM = (
     (re.compile(r"node\.kubernetes\.io/unschedulable"), _CORDONED),
@@ -82,7 +84,12 @@ def _remedy(reason: str) -> Remedy:
 
 
 def _of_resource(found: re.Match[str]) -> Remedy:
-    return Remedy(f"{_ASK_LESS} {_FIELDS.get(found['resource'], '--gpus')}")
+    resource = found["resource"]
+    if resource in _FIELDS:
+        return Remedy(f"{_ASK_LESS} {_FIELDS[resource]}")
+    if _GPUS.search(resource):
+        return Remedy(f"{_ASK_LESS} --gpus")
+    return Remedy(f"{_ASK_LESS} cluster.pod.extra_resources, or --gpus where cluster.gpu_resource is {resource}")
 
 
 def _of_taint(found: re.Match[str]) -> Remedy:
@@ -112,14 +119,17 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
             r"match (Pod's|scheduler-enforced) node affinity|match node selector|plugin\(s\) \[[^]]*NodeAffinity"
         ),
         Remedy(
-            "correct cluster.node_selector, or wait for a node with those labels: `kubectl get nodes --show-labels` "
-            "shows those there are",
+            "correct cluster.node_selector and cluster.pod.affinity, or wait for a node with those labels: `kubectl "
+            "get nodes --show-labels` shows those there are",
             is_meant=True,
         ),
     ),
     (
         re.compile(r"didn't match pod affinity rules"),
-        Remedy("wait until one value of cluster.topology has room for all replicas, or set cluster.topology to null"),
+        Remedy(
+            "wait until one value of cluster.topology has room for all replicas, or set cluster.topology to null; "
+            "where cluster.pod.affinity has a podAffinity, correct that"
+        ),
     ),
     (
         re.compile(r"anti-affinity rules"),
@@ -151,6 +161,14 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
     (
         re.compile(r"ReadWriteOncePod"),
         Remedy("another pod has the claim, which lets in one: wait for it, or name a claim with ReadWriteMany"),
+    ),
+    (
+        re.compile(r"didn't have free ports"),
+        Remedy("another pod of those nodes has the port: wait for it, or set cluster.pod.host_network to false"),
+    ),
+    (
+        re.compile(r"cannot allocate all claims|resourceclaim", re.I),
+        Remedy("wait for others to finish, or correct cluster.pod.resource_claims: `kubectl describe resourceclaim`"),
     ),
     (re.compile(r"max volume count"), Remedy("wait for others to finish: those nodes have all the volumes they can")),
     (

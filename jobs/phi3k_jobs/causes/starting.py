@@ -58,16 +58,21 @@ _IMAGE = (
 )
 _IMAGE_DEFAULT = "correct cluster.image, or name its registry's secret in cluster.image_pull_secrets"
 
+_CONFIG_MAP_GONE = (
+    re.compile(r'configmap "(?P<name>[^"]+)" not found'),
+    "create the ConfigMap {name} if cluster.pod names it; if it is the run's own, cancel the run and submit it again",
+)
+_SECRET_MISSING = (
+    re.compile(r'secret "(?P<secret>[^"]+)" not found'),
+    "create the secret {secret}: the pod starts by itself then",
+)
 _CREATION = (
     (
         re.compile(r"couldn't find key (?P<key>\S+) in Secret (?:\S+/)?(?P<secret>\S+)"),
         "add the key {key} to the secret {secret}: the pod starts by itself then",
     ),
-    (re.compile(r'secret "(?P<secret>[^"]+)" not found'), "create the secret {secret}: the pod starts by itself then"),
-    (
-        re.compile(r'configmap "(?P<name>[^"]+)" not found'),
-        "cancel the run and submit it again: its ConfigMap {name} is gone",
-    ),
+    _SECRET_MISSING,
+    _CONFIG_MAP_GONE,
     (
         re.compile(r"nvidia|CDI device", re.I),
         "the node's NVIDIA driver or container toolkit fails: ask who runs the cluster to look at that node, or choose "
@@ -84,13 +89,13 @@ _CREATION_DEFAULT = "the node tries again; if it stays so, ask who runs the clus
 _EVENTS = (
     (
         re.compile(r'no runtime for "(?P<name>[^"]+)"'),
-        "the node lacks the container runtime {name}: ask who runs the cluster to install it there, or choose other "
-        "nodes with cluster.node_selector",
+        "the node lacks the container runtime {name}: ask who runs the cluster to install it there, choose other nodes "
+        "with cluster.node_selector, or another runtime with cluster.pod.runtime_class",
     ),
     (
         re.compile(r"applyFSGroup|permission denied|operation not permitted", re.I),
-        "the claim's storage refuses to give its files to group 10001: ask who runs it to allow that group, or for a "
-        "driver with fsGroupPolicy None and files that the group may write",
+        "the volume's storage refuses to give its files to the group of cluster.pod.fs_group: set that to null and add "
+        "the group of the files to cluster.pod.supplemental_groups, or ask who runs the storage to allow it",
     ),
     (
         re.compile(r"Multi-Attach|already (?:exclusively attached|used by)"),
@@ -102,10 +107,8 @@ _EVENTS = (
         "the node lacks the driver of the claim's storage: ask who runs the cluster to install it there, or choose "
         "other nodes with cluster.node_selector",
     ),
-    (
-        re.compile(r'configmap "(?P<name>[^"]+)" not found'),
-        "cancel the run and submit it again: its ConfigMap {name} is gone",
-    ),
+    _SECRET_MISSING,
+    _CONFIG_MAP_GONE,
     (
         re.compile(r"network|cni|assign an IP|no IP addresses", re.I),
         "wait: the node's network tries again; if it stays so, ask who runs the cluster to look at the node",

@@ -184,7 +184,7 @@ def _unseen(facts: Facts) -> Diagnosis | None:
             return Diagnosis(
                 "Pending",
                 f"the scheduler {name} has not looked at {own} for {age.total_seconds() // 60:.0f} min",
-                f"ask who runs the cluster whether {name} runs: the recipe does not choose it",
+                f"ask who runs the cluster whether {name} runs, or name another scheduler in cluster.pod.scheduler",
             )
     return None
 

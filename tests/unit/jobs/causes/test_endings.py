@@ -49,8 +49,8 @@ def test_a_full_disk_is_named_by_the_volume_that_is_full(path: str, words: str) 
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        ("Permission denied", "group 10001"),
-        ("Operation not permitted", "group 10001"),
+        ("Permission denied", "cluster.pod.supplemental_groups"),
+        ("Operation not permitted", "cluster.pod.supplemental_groups"),
         ("Read-only file system", "read-only"),
         ("Input/output error", "has failed"),
         ("Stale file handle", "has failed"),

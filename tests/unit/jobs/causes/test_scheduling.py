@@ -27,7 +27,7 @@ REMEDIES = [
     ("node(s) had untolerated taint {ToBeDeletedByClusterAutoscaler: 1700000000}", "autoscaler removes"),
     ("node(s) had untolerated taint {karpenter.sh/disrupted: }", "autoscaler removes"),
     ("node(s) were unschedulable", "uncordon"),
-    ("node(s) didn't match Pod's node affinity/selector", "cluster.node_selector"),
+    ("node(s) didn't match Pod's node affinity/selector", "cluster.node_selector and cluster.pod.affinity"),
     ("node(s) didn't satisfy plugin(s) [NodeAffinity]", "cluster.node_selector"),
     ("node(s) didn't match pod affinity rules", "cluster.topology"),
     ("node(s) didn't match pod anti-affinity rules", "keep others away"),
@@ -40,6 +40,10 @@ REMEDIES = [
     ("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)", "is gone"),
     ("node(s) exceed max volume count", "volumes they can"),
     ("node(s) had no available disk", "the same disk"),
+    ("node(s) didn't have free ports for the requested pod ports", "cluster.pod.host_network"),
+    ("cannot allocate all claims", "cluster.pod.resource_claims"),
+    ("Insufficient hugepages-2Mi", "cluster.pod.extra_resources"),
+    ("Insufficient nvidia.com/mig-3g.40gb", "--gpus"),
     (f"node(s) unavailable due to {ONE_POD} access mode already in-use by another pod", "lets in one"),
 ]
 
@@ -48,7 +52,7 @@ REMEDIES = [
 def test_each_reason_has_its_own_remedy(reason: str, words: str) -> None:
     found = advice(f"0/4 nodes are available: 4 {reason}{PREEMPTION}")
     assert words in found
-    assert words == "--gpus" or "--gpus" not in found
+    assert words in ("--gpus", "cluster.pod.extra_resources") or "--gpus" not in found
 
 
 @pytest.mark.parametrize(

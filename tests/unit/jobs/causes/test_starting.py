@@ -49,7 +49,13 @@ def test_what_a_container_misses_is_named(message: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("reason", "message", "words"),
     [
-        ("FailedMount", "applyFSGroup failed for vol: open x: permission denied", "group 10001"),
+        ("FailedMount", "applyFSGroup failed for vol: open x: permission denied", "cluster.pod.fs_group"),
+        (
+            "FailedMount",
+            'MountVolume.SetUp failed for volume "keys" : secret "keys" not found',
+            "create the secret keys",
+        ),
+        ("FailedMount", 'MountVolume.SetUp failed : configmap "ca" not found', "create the ConfigMap ca"),
         ("FailedMount", "mount.nfs: access denied by server while mounting nfs:/a", "storage"),
         ("FailedMount", "mount: wrong fs type, bad option, bad superblock on nfs:/a", "driver"),
         (
@@ -57,7 +63,7 @@ def test_what_a_container_misses_is_named(message: str, words: str) -> None:
             'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) x',
             "ReadWriteMany",
         ),
-        ("FailedCreatePodSandBox", 'no runtime for "nvidia" is configured', "runtime nvidia"),
+        ("FailedCreatePodSandBox", 'no runtime for "nvidia" is configured', "cluster.pod.runtime_class"),
         ("FailedCreatePodSandBox", "plugin type=calico failed (add): failed to assign an IP", "network"),
     ],
 )

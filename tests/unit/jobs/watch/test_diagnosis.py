@@ -125,6 +125,7 @@ def test_a_pod_that_no_scheduler_has_looked_at_names_the_scheduler() -> None:
     created = datetime(2026, 1, 1, tzinfo=UTC)
     facts = Facts(run("Pending"), [waiting], now=created + timedelta(minutes=5))
     assert "the scheduler volcano has not looked at demo-0 for 5 min" in diagnose(facts).cause
+    assert "cluster.pod.scheduler" in diagnose(facts).action
     assert "being started" in diagnose(replace(facts, now=created + timedelta(seconds=30))).cause
 
 
