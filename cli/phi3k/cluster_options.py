@@ -1,4 +1,4 @@
-"""What the cluster's verbs share: which cluster, which namespace, and where and how large a run shall be."""
+"""What the cluster's verbs share: which cluster, which namespace, and where a run is placed and how large it is."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated

@@ -87,7 +87,7 @@ def run() -> None:
 def main(arguments: Sequence[str], *, debug: bool = False) -> int:
     """Run one command line; returns its exit code.
 
-    0 is success, 64-78 say what is wrong (sysexits), 130 is Ctrl-C, 143 a run that was told to stop and has saved.
+    0 is success, 64-78 say what is wrong (sysexits), 130 is Ctrl-C, 143 a run that was stopped and has saved.
     """
     try:
         result = app(list(arguments), standalone_mode=False, prog_name="phi3k")

@@ -35,7 +35,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title
     for row in rows:
         table.add_row(*(Text(escaped_line(cell)) for cell in row))
     console = Console()
-    # A file or a pipe has no width: nothing there shall be cut or folded.
+    # A file or a pipe has no width: nothing there may be cut or folded.
     console = console if console.is_terminal else Console(width=FILE_WIDTH)
     if title:
         console.print(Text(escaped_line(title), style="bold"))

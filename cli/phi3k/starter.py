@@ -23,7 +23,7 @@ name: {name}
 model:
   # A hub id, a local directory in the published layout, or `tiny` to try everything on a laptop.
   base: {base}
-  # At most so many 336-pixel crops a picture: more show finer detail and cost more tokens.
+  # At most this many 336-pixel crops a picture: more show finer detail and cost more tokens.
   num_crops: 4
   # Old GPUs (V100, T4) and CPUs have no fast bfloat16: float32 there.
   dtype: bfloat16

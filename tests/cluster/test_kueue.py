@@ -205,7 +205,7 @@ def test_it_starts_by_itself_and_never_runs_beside_the_other(history: History) -
 def test_a_run_of_higher_priority_takes_the_place_of_one_that_runs(history: History) -> None:
     assert "Kueue has preempted it" in history.preempted["cause"]
     assert f"in the queue {QUEUE}:" in history.preempted["cause"]
-    assert "goes on from its last checkpoint" in history.preempted["action"]
+    assert "resumes from its last checkpoint" in history.preempted["action"]
     assert history.while_preempted["second"] == "Suspended", "the place is not for those that waited"
 
 

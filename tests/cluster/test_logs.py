@@ -209,7 +209,7 @@ def test_following_outlives_an_api_server_that_is_away_and_says_so_once(
     way.close()
     notice = following.stderr.readline()
     assert "does not answer" in notice
-    assert "goes on when it answers again" in notice
+    assert "Trying again until it answers" in notice
     pod = phi3k.cluster.kubectl("get", "pods", "--namespace", phi3k.namespace, "--output=name", "-l", "phi3k/run")
     phi3k.cluster.kubectl("exec", "--namespace", phi3k.namespace, pod.strip(), "--", "touch", "/runs/end")
     with pytest.raises(subprocess.TimeoutExpired):

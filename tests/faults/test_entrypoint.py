@@ -200,5 +200,5 @@ def test_a_full_disk_takes_no_log_and_training_goes_on(recipe: Path, tmp_path: P
     command = [*unshare, "sh", "-c", mount, "sh", *command]
     result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "misses lines: No space left on device. Training goes on." in result.stderr
+    assert "misses lines: No space left on device. Training continues." in result.stderr
     assert "report:" in result.stdout

@@ -1,7 +1,7 @@
 """Errors that a user can act on, each with its documented exit code.
 
 Exit codes follow sysexits(3): 64-78 are permanent (running again changes nothing until
-something is mended), 128 and above invite another try, 143 means preempted and saved.
+something is corrected), 128 and above invite another try, 143 means preempted and saved.
 """
 
 PREEMPTED_EXIT_CODE = 143
@@ -12,7 +12,7 @@ PERMANENT_EXIT_CODES = range(64, 79)
 
 
 class Phi3kError(Exception):
-    """A problem the user can mend. The message says what is wrong, where, and what to do."""
+    """A problem the user can correct. The message says what is wrong, where, and what to do."""
 
     exit_code = 70
 
@@ -42,7 +42,7 @@ class UnavailableError(Phi3kError):
 
 
 class TrainingError(Phi3kError):
-    """Training went wrong in a way that going on can't mend, such as a loss that is not finite (EX_SOFTWARE)."""
+    """Training went wrong in a way that continuing can't correct, such as a loss that is not finite (EX_SOFTWARE)."""
 
     exit_code = 70
 

@@ -173,17 +173,17 @@ Fails where an upgrade would change a run under way: half its pods would follow 
 of different kinds write one run. Input: root, run, live (the job there is) and arguments (those of its trainer).
 */}}
 {{- define "phi3k.refuse-change" -}}
-{{- $way := printf "`helm uninstall %s` and install it again (its checkpoints stay, it goes on from the last), or install under another name" .run.name -}}
+{{- $way := printf "`helm uninstall %s` and install it again (its checkpoints stay, it continues from the last), or install under another name" .run.name -}}
 {{- if .live -}}
   {{- $digest := dig "metadata" "annotations" "phi3k/recipe-sha256" "" .live -}}
   {{- if or (ne $digest .run.digest) (ne (toJson .arguments) (toJson .run.arguments)) -}}
-    {{- fail (printf "the run %s is there with another recipe or other values, and a run isn't changed on its way: %s" .run.name $way) -}}
+    {{- fail (printf "the run %s is there with another recipe or other values, and a running job can't be changed: %s" .run.name $way) -}}
   {{- end -}}
 {{- end -}}
 {{- range $kind, $of := dict "PyTorchJob" "kubeflow.org/v1" "TrainJob" "trainer.kubeflow.org/v1alpha1" "Job" "batch/v1" -}}
   {{- if and (ne (lower $kind) $.run.kind) ($.root.Capabilities.APIVersions.Has (printf "%s/%s" $of $kind)) -}}
     {{- if lookup $of $kind $.root.Release.Namespace $.run.name -}}
-      {{- fail (printf "the run %s is there as a %s, and a run isn't changed on its way: %s" $.run.name $kind $way) -}}
+      {{- fail (printf "the run %s is there as a %s, and a running job can't be changed: %s" $.run.name $kind $way) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

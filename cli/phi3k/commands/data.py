@@ -24,7 +24,8 @@ def sample(
     rows: Annotated[int, typer.Option("--rows", min=1, help="Rows, each with its picture.")] = 3000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same catalogue, byte for byte.")] = 0,
     like: Annotated[
-        Path | None, typer.Option("--like", help="A real table whose structure and diversity to copy, but no row.")
+        Path | None,
+        typer.Option("--like", help="Imitate this real table: its structure and diversity, none of its rows."),
     ] = None,
     image_size: Annotated[int, typer.Option("--image-size", min=32, max=4096, help="Edge of the pictures.")] = 336,
     output: OutputOption = Output.TEXT,

@@ -18,12 +18,12 @@ def doctor(
     recipe: Annotated[
         str | None, typer.Argument(metavar="[RECIPE]", help="Also check the paths and the tracker of this recipe.")
     ] = None,
-    gpus: Annotated[int, typer.Option("--gpus", min=0, help="Fail unless at least so many GPUs are there.")] = 0,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="Fail if fewer GPUs than this are visible.")] = 0,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Look at this machine: GPUs, driver, torch, NCCL, memory, disks, writable paths, W&B, versions.
 
-    Ends with exit code 69 when something is missing without which nothing can be trained.
+    Ends with exit code 69 when something that training needs is missing.
 
     Examples:
     phi3k doctor

@@ -24,7 +24,7 @@ def export(
 ) -> None:
     """Write what a run has learned as a model in the published layout, adapters merged.
 
-    What was written is read again and its logits are compared before the directory appears.
+    The export is loaded again and its logits are compared before the directory appears.
 
     Examples:
     phi3k export runs/burberry-lora models/burberry

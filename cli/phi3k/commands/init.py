@@ -34,7 +34,7 @@ def init(
     path: Annotated[str | None, typer.Option("--path", help="File, directory or hub id of the data.")] = None,
     image: Annotated[str, typer.Option("--image", help="Column with the picture.")] = "image",
     answer: Annotated[
-        str, typer.Option("--answer", help="What the model shall answer: a template over the columns.")
+        str, typer.Option("--answer", help="What the model should answer: a template over the columns.")
     ] = "Title: {title}",
     name: Annotated[str, typer.Option("--name", help="Name of the run.")] = "my-run",
     base: Annotated[

@@ -16,7 +16,7 @@ def register(app: typer.Typer, panel: str) -> None:
 def logs(
     run: RunNameArgument,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run ends, through waiting and restarts.")
+        bool, typer.Option("--follow", "-f", help="Follow until the run ends, through waiting and restarts.")
     ] = False,
     previous: Annotated[bool, typer.Option("--previous", "-p", help="What was written before the last crash.")] = False,
     rank: Annotated[int | None, typer.Option("--rank", min=0, help="Only this replica; else all of them.")] = None,
@@ -38,7 +38,7 @@ def logs(
     from phi3k_trainer.errors import UsageError
 
     if follow and previous:
-        raise UsageError("--follow and --previous exclude each other: what was before the crash does not go on")
+        raise UsageError("--follow and --previous exclude each other: the log before the crash has ended")
     found = find_run(cluster, run)
     show = line_printer(found)
     if follow:

@@ -31,7 +31,7 @@ def plan(
         ),
     ],
     rows: Annotated[
-        int | None, typer.Option("--rows", min=1, help="Training rows, where the recipe does not tell them.")
+        int | None, typer.Option("--rows", min=1, help="Training rows, if the recipe does not give their number.")
     ] = None,
     text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, help="Tokens of text in a sample.")] = 54,
     picture: Annotated[

@@ -22,7 +22,7 @@ def predict(
     ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Answer about pictures with what a run has learned.
+    """Ask a trained model about pictures.
 
     Examples:
     phi3k predict runs/demo coat.png bag.jpg

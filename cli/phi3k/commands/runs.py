@@ -71,7 +71,7 @@ def status(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Say how a run is and why: what it waits for, how far it is, or what ended it, and what to do.
+    """Show the state of a run and its cause: what it waits for, how far it is, or what ended it, and what to do.
 
     Example: phi3k status burberry-lora
     """
@@ -143,7 +143,7 @@ def cancel(
     if claim:
         say(
             f"Its checkpoints stay in the claim {claim}, in {run}/checkpoints: submitting the same recipe under the "
-            "same name goes on from them."
+            "same name continues from them."
         )
 
 
@@ -159,7 +159,7 @@ def suspend(
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     _set_suspended(cluster, run, suspended=True)
-    say(f"{run} saves and gives its GPUs back; `phi3k resume {run}` lets it go on from there")
+    say(f"{run} saves and gives its GPUs back; `phi3k resume {run}` continues it from there")
 
 
 def resume(
@@ -168,13 +168,13 @@ def resume(
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Let a suspended run go on from its last checkpoint.
+    """Continue a suspended run from its last checkpoint.
 
     Example: phi3k resume burberry-lora
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     _set_suspended(cluster, run, suspended=False)
-    say(f"{run} goes on from its last checkpoint as soon as its pods find room")
+    say(f"{run} continues from its last checkpoint as soon as its pods find room")
 
 
 def _set_suspended(cluster: "Cluster", name: str, *, suspended: bool) -> None:

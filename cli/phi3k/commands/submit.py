@@ -45,12 +45,12 @@ def submit(
         bool, typer.Option("--dry-run", help="Make every check, on the cluster too, and send nothing.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit with the trainer's code.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="The same, and show the logs meanwhile.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Like --wait, and stream the logs.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Run a recipe on a Kubernetes cluster: check recipe and cluster, try every object there, send them.
 
-    The same recipe and name a second time changes nothing; a run that has failed goes on from its last checkpoint.
+    Submitting the same recipe and name again changes nothing; a run that has failed resumes from its last checkpoint.
 
     Examples:
     phi3k submit --gpus 8

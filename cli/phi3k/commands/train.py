@@ -17,13 +17,13 @@ def train(
     recipe: RecipeArgument,
     overrides: SetOption,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint that verifies; without any, start.")
+        bool, typer.Option("--resume", help="Continue from the newest intact checkpoint, if there is one.")
     ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Train as a recipe says, on this machine.
 
-    Everything of the run goes to <checkpoint.directory>/<name>. Several GPUs: run it under torchrun.
+    All files of the run go to <checkpoint.directory>/<name>. For several GPUs run it under torchrun.
 
     Examples:
     phi3k train recipes/demo.yaml

@@ -22,6 +22,6 @@ def why_queued(workload: Manifest) -> tuple[str, str]:
     if conditions.get("Preempted", {}).get("status") == "True":
         return (
             f"Kueue has preempted it and holds it back in the queue {queue}: {said}",
-            "it goes on from its last checkpoint by itself once there is room",
+            "it resumes from its last checkpoint by itself once there is room",
         )
     return f"Kueue holds it back in the queue {queue}: {said}", "it starts by itself once there is room"

@@ -64,7 +64,7 @@ def submit(cluster: Cluster, recipe: Recipe, *, dry_run: bool = False) -> Submis
     _refuse_others(cluster, recipe, own[:-1])
     job = _try_all(cluster, [*claims, *own], again=before is not None)
     if before is not None:
-        notes.append("the run of this name had failed: it goes on from its last checkpoint")
+        notes.append("the run of this name had failed: it resumes from its last checkpoint")
     if not dry_run:
         if before is not None:
             remove(cluster, before)

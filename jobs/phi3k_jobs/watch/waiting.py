@@ -26,7 +26,7 @@ def patiently(ask: Callable[[], Answer], notice: Callable[[str], None]) -> Answe
             return ask()
         except UnavailableError as error:
             if not is_told:
-                notice(f"{error}. This goes on when it answers again, and the run does meanwhile")
+                notice(f"{error}. Trying again until it answers; the run itself is not affected")
             is_told = True
             time.sleep(POLL_SECONDS)
 

@@ -58,7 +58,7 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers isn't typed
     embd_layer: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in the vision tower and mend what the published files get wrong."""
+        """Fill in the vision tower and correct what the published files get wrong."""
         for key in _NOT_CONFIGURATION:
             kwargs.pop(key, None)
         if isinstance(self.vision_config, dict):

@@ -62,11 +62,11 @@ class TolerationSection(Section):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Taint effect; null: all of them."""
     toleration_seconds: int | None = Field(default=None, ge=0, le=LONGEST_SECONDS)
-    """How long a NoExecute taint is borne; null: for ever."""
+    """How long a NoExecute taint is tolerated; null: without end."""
 
 
 class ResourcesSection(Section):
-    """CPU and memory of one replica, besides its GPUs."""
+    """CPU and memory of one replica, in addition to its GPUs."""
 
     cpu: str = "8"
     """CPUs, as a Kubernetes quantity."""
@@ -123,19 +123,19 @@ class ClusterSection(Section):
     nodes: int | None = Field(default=None, ge=1, le=MOST_GPUS)
     """Replicas; null: as many as the GPUs need."""
     gpu_resource: str = Field(default="nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
-    """Extended resource that stands for one GPU; only names with a domain can be one."""
+    """Extended resource that stands for one GPU; must have a domain, such as nvidia.com/gpu."""
     queue: str | None = None
     """Kueue local queue."""
     queue_priority: str | None = None
-    """Kueue workload priority class: who starts first, and who is preempted; null: that of the priority class."""
+    """Kueue WorkloadPriorityClass: decides the order in the queue and who is preempted; null: priority_class does."""
     priority_class: str | None = None
     """Priority class of the pods."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels a node must have."""
     tolerations: tuple[TolerationSection, ...] = Field(default=(), strict=False)
-    """Taints the pods bear."""
+    """Taints that the pods tolerate."""
     topology: str | None = None
-    """Node label whose value all replicas shall share, such as a rack's; null: anywhere."""
+    """Node label whose value all replicas should share, such as a rack's; null: anywhere."""
     resources: ResourcesSection = ResourcesSection()
     """CPU, memory and disk of one replica."""
     cache: CacheClaimSection = CacheClaimSection()
@@ -149,7 +149,7 @@ class ClusterSection(Section):
     deadline: Duration | None = None
     """Longest run, such as 12h."""
     retries: int = Field(default=3, ge=0, le=10_000)
-    """Times a replica that failed in a way worth another try is started again."""
+    """Restarts of a replica after a failure that a new try may correct."""
     keep_finished: Duration | None = "7d"
     """How long the finished job stays listed; null: until it is cancelled. A TrainJob's operator removes none."""
     grace: Duration = "5m"
@@ -157,17 +157,17 @@ class ClusterSection(Section):
     network_policy: bool = True
     """Whether egress is limited to DNS, the peers, the web and the addresses that the recipe names."""
     egress: tuple[EgressSection, ...] = Field(default=(), strict=False)
-    """What the network policy lets out besides: `{port: 9000, to: minio.tools}`."""
+    """Further ways out of the network policy: `{port: 9000, to: minio.tools}`."""
     disruption_budget: bool = False
-    """Whether a PodDisruptionBudget holds off voluntary evictions."""
+    """Whether a PodDisruptionBudget prevents voluntary evictions."""
     pod_monitor: bool = False
     """Whether the pods serve metrics on port 9464 and a PodMonitor lets the Prometheus operator find them."""
     log_format: Literal["text", "json"] = "text"
     """Form of the log lines."""
     env: dict[str, str] = Field(default_factory=dict)
-    """More environment variables of the trainer; they stand in the pod alone, and secrets come by `pod`."""
+    """More environment variables of the trainer, kept in the pod alone; for secrets see `pod`."""
     pod: PodSection = PodSection()
-    """What the trainer's pod has besides."""
+    """What your namespace demands of the pod, or your team adds: labels, accounts, volumes, users, secrets."""
     overlay: dict[str, Any] = Field(default_factory=dict)
     """Strategic merge patch on the pod template, merged last: `{spec: {containers: [{name: trainer, tty: true}]}}`."""
 

@@ -59,7 +59,7 @@ class DataSection(Section):
     prompt: str = "What is shown in this image?"
     """What the user says: a template over the columns. Pictures come first unless it says `<|image_1|>` itself."""
     answer: str | None = None
-    """What the assistant shall say: a template over the columns such as `Product: {title}`. Not for `llava`."""
+    """What the assistant should say: a template over the columns such as `Product: {title}`. Not for `llava`."""
     system: str | None = None
     """What the system says first, if anything."""
     eval_fraction: float = Field(default=0.1, ge=0, lt=1)

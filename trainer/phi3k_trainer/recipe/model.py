@@ -40,7 +40,7 @@ class ModelSection(Section):
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Type of the weights in the forward and backward pass."""
     num_crops: int = Field(default=4, ge=1, le=64)
-    """At most this many 336-pixel crops a picture, besides its global view."""
+    """At most this many 336-pixel crops a picture, in addition to its global view."""
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"] = "auto"
     """Attention kernel; auto takes flash attention where it is installed and usable, else SDPA."""
     tiny: TinySection = TinySection()

@@ -48,7 +48,7 @@ class TrainingSection(Section):
     max_loss_spike: float | None = Field(default=None, gt=1)
     """Skip a step whose loss is over this multiple of the running median of the last 100; null: never."""
     early_stop_patience: int | None = Field(default=None, ge=1)
-    """Stop after so many evaluations without a lower evaluation loss."""
+    """Stop after this many evaluations without a lower evaluation loss."""
     loader_threads: int = Field(default=2, ge=0)
     """Threads that decode and tokenise ahead of the step; 0 does it in between."""
 
@@ -57,7 +57,7 @@ class EvaluationSection(Section):
     """Evaluation on the held-out rows: the loss during training, generation at evaluation."""
 
     every_steps: int | None = Field(default=100, ge=1)
-    """Evaluate after so many steps; null: only at the end."""
+    """Evaluate every this many steps; null: only at the end."""
     max_samples: int = Field(default=200, ge=1)
     """Held-out rows that are used, the same each time."""
     max_new_tokens: int = Field(default=64, ge=1)
@@ -71,7 +71,7 @@ class EvaluationSection(Section):
     blind: bool = True
     """Whether the last evaluation runs again with the pictures shuffled between rows."""
     categories: tuple[str, ...] = Field(default=(), strict=False)
-    """Answer fields that are categories (accuracy, majority baseline); numbers and text are told by their values."""
+    """Answer fields that are categories (accuracy, majority baseline); numbers and text are known by their values."""
 
 
 class CheckpointSection(Section):
@@ -80,11 +80,11 @@ class CheckpointSection(Section):
     directory: str = "runs"
     """A run lives in <directory>/<name>."""
     every_steps: int | None = Field(default=None, ge=1)
-    """Save after so many steps."""
+    """Save every this many steps."""
     every_minutes: float | None = Field(default=10.0, gt=0, strict=False)
-    """Save after so many minutes since the last save."""
+    """Save this many minutes after the last save."""
     keep: int = Field(default=3, ge=1)
-    """Newest checkpoints kept, besides the best."""
+    """Newest checkpoints kept, in addition to the best."""
 
 
 class WandbSection(Section):
@@ -110,7 +110,7 @@ class WandbSection(Section):
 
 
 class TrackingSection(Section):
-    """Where the numbers of a run go besides metrics.jsonl and report.html."""
+    """Where the numbers of a run go, in addition to metrics.jsonl and report.html."""
 
     wandb: WandbSection = WandbSection()
     """Server, project and mode of Weights & Biases."""

@@ -72,7 +72,7 @@ class ReplicaLog:
         if not self._has_failed:
             self._has_failed = True
             reason = error.strerror or error
-            print(f"{self.path} misses lines: {reason}. Training goes on.", file=sys.stderr, flush=True)
+            print(f"{self.path} misses lines: {reason}. Training continues.", file=sys.stderr, flush=True)
 
     @staticmethod
     def _stamped(line: bytes) -> bytes:

@@ -65,7 +65,7 @@ class MetricsFile(Tracker):
             self._append()
         except OSError as error:
             if not self._failed:
-                self._report.note(f"{self._path} can't be written ({error}); its lines wait in memory, the run goes on")
+                self._report.note(f"{self._path} can't be written ({error}); lines wait in memory, the run continues")
             self._failed = True
         else:
             self._waiting = b""

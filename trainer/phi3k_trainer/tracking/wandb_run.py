@@ -129,7 +129,7 @@ class WandbRun(Tracker):
         except Exception as error:  # whatever W&B raises, training goes on
             if doing not in self._failed:
                 self._failed.add(doing)
-                self._report.note(f"W&B: {doing} failed ({first_line(error)}); the run goes on")
+                self._report.note(f"W&B: {doing} failed ({first_line(error)}); the run continues")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Log against our own axis, because W&B's own step starts again after an offline restart."""

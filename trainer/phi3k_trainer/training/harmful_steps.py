@@ -27,7 +27,7 @@ def reason_to_skip(loss: float, grad_norm: float, state: TrainingState, training
     if state.skipped_in_a_row + 1 >= MAX_SKIPPED_IN_A_ROW:
         raise TrainingError(
             f"step {state.step + 1}: {reason}, the {MAX_SKIPPED_IN_A_ROW}th step in a row that had to be skipped. "
-            f"{_ADVICE}. The last checkpoint is from before; --resume goes on from it."
+            f"{_ADVICE}. The last checkpoint is from before; --resume continues from it."
         )
     return reason
 

@@ -224,7 +224,7 @@ class Loop:
             try:
                 write_predictions(self.directory.predictions(state.step), table)
             except StorageError as error:
-                self.tracker.note(f"{error} Training goes on.")
+                self.tracker.note(f"{error} Training continues.")
 
     def _answer_table(self) -> Sequence[Prediction]:
         """The answers to the table of fixed samples; the last evaluation, after training, makes its own."""
@@ -265,7 +265,7 @@ class Loop:
         except StorageError as error:
             if must_succeed:
                 raise
-            self.tracker.note(f"{error} Training goes on.")
+            self.tracker.note(f"{error} Training continues.")
 
     def _stop(self) -> None:
         if self.keeper.last_step != self.state.step or self.keeper.is_asked:

@@ -62,7 +62,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
 
     Args:
         recipe: The recipe in force.
-        resume: Go on from the newest checkpoint that verifies; without any, start.
+        resume: Continue from the newest intact checkpoint, if there is one.
         console: Where the first process prints; None: standard output.
 
     Raises:

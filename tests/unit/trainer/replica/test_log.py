@@ -92,7 +92,7 @@ def test_a_directory_that_takes_nothing_is_said_once_and_stops_nobody(
     (tmp_path / "logs").write_text("a file where the directory should be")
     for _ in range(2):
         assert attempt(tmp_path, SAVED)
-    assert capsys.readouterr().err.count("Training goes on") == 2
+    assert capsys.readouterr().err.count("Training continues") == 2
 
 
 @pytest.fixture

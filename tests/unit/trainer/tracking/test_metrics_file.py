@@ -70,7 +70,7 @@ def test_what_the_disk_refuses_is_written_later_and_said_once(tmp_path: Path) ->
     metrics.log(1, {"train/loss": 1.0})
     metrics.log(2, {"train/loss": 0.5})
     assert len(notes.messages) == 1
-    assert "the run goes on" in notes.messages[0]
+    assert "the run continues" in notes.messages[0]
     directory.mkdir()
     metrics.log(3, {"train/loss": 0.2})
     assert [line["step"] for line in read_metrics(directory / "metrics.jsonl")] == [1, 2, 3]
