@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from phi3k_trainer.contract import DEADLINE_EXIT_CODE, DEADLINE_VARIABLE
 from phi3k_trainer.errors import UnavailableError
-from phi3k_trainer.replica.entrypoint import DEADLINE_VARIABLE
-from phi3k_trainer.replica.outcome import DEADLINE_EXIT_CODE
 from tests import small_runs
 
 # Importing torch takes a minute where many tests share two cores.

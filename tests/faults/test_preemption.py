@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phi3k_trainer.errors import PREEMPTED_EXIT_CODE
+from phi3k_trainer.contract import PREEMPTED_EXIT_CODE
 from tests import small_runs
 
 

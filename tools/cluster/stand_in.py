@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from phi3k_jobs.objects.pod import ENTRYPOINT
+from phi3k_trainer.contract import PYTHON
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 
@@ -31,8 +31,7 @@ RESOURCES = "{cpu: 10m, memory: 64Mi, shared_memory: 16Mi, ephemeral_storage: 64
 
 def write_stand_in(archive: Path) -> Path:
     """Write the image as `docker save` would."""
-    program = ENTRYPOINT[0]
-    image = StaticImage(STAND_IN_IMAGE, BUSYBOX, "/bin/busybox", (program,), busybox_links(), {program: SCRIPT})
+    image = StaticImage(STAND_IN_IMAGE, BUSYBOX, "/bin/busybox", (PYTHON,), busybox_links(), {PYTHON: SCRIPT})
     return image.write(archive)
 
 

@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from phi3k_trainer.contract import PLAIN_HTTP_VARIABLE
 from phi3k_trainer.errors import PermissionDeniedError
 
 PUBLIC_WANDB = "https://api.wandb.ai"
-PLAIN_HTTP = "PHI3K_PLAIN_HTTP"
 CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local")
 PORTS = {"http": 80, "https": 443}
 
@@ -32,9 +32,17 @@ def clear_text_problem(address: str) -> str | None:
     """Return why no key may go to the address, or None: plain http is for this machine and the cluster's services."""
     parsed = urlsplit(address)
     host = (parsed.hostname or "").rstrip(".")
-    if parsed.scheme != "http" or host.endswith(CLUSTER_SUFFIXES) or _is_loopback(host) or os.environ.get(PLAIN_HTTP):
+    if (
+        parsed.scheme != "http"
+        or host.endswith(CLUSTER_SUFFIXES)
+        or _is_loopback(host)
+        or os.environ.get(PLAIN_HTTP_VARIABLE)
+    ):
         return None
-    return f"a key would go to {address} unencrypted: use https, or set {PLAIN_HTTP}=1 if that network can be trusted"
+    return (
+        f"a key would go to {address} unencrypted: use https, or set {PLAIN_HTTP_VARIABLE}=1 if that network can be "
+        "trusted"
+    )
 
 
 def refuse_hub_token_in_clear() -> None:

@@ -9,25 +9,35 @@ from phi3k_jobs.causes.kubelet import end_of
 from phi3k_jobs.causes.replicas import disruption_of, termination
 from phi3k_jobs.causes.starting import failed_start
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_trainer.errors import PERMANENT_EXIT_CODES, UNEXPLAINED_EXIT_CODE, StorageError
+from phi3k_trainer.contract import (
+    DATA_EXIT_CODE,
+    MEMORY_EXCEEDED,
+    MISSING_INPUT_EXIT_CODE,
+    OUTPUT_EXIT_CODE,
+    PERMANENT_EXIT_CODES,
+    PERMISSION_EXIT_CODE,
+    RECIPE_EXIT_CODE,
+    SIGNAL_EXIT_CODE_BASE,
+    STORAGE_EXIT_CODE,
+    UNAVAILABLE_EXIT_CODE,
+    UNEXPLAINED_EXIT_CODE,
+    USAGE_EXIT_CODE,
+)
 
 # The runtime could not start the program: the image lacks it, the node's runtime fails, or it may not be run.
 START_REASONS = ("StartError", "ContainerCannotRun", "RunContainerError")
-SIGNAL_BASE = 128
 _NO_ROOM = re.compile(r"disk is full|no space left|quota exceeded|larger than the file size limit", re.I)
 _READ_ONLY = re.compile(r"read-only file system", re.I)
-# As the entry point writes it.
-_OUT_OF_MEMORY = "more memory than it may"
 _FORBIDDEN = re.compile(r"permission denied|operation not permitted", re.I)
 # What the recipe, or who submits it, can correct by the exit code; the message names the place.
 _CORRECTIONS = {
-    64: "correct the arguments that it names",
-    65: "correct the data, or the recipe's section data",
-    66: "put what it names in place, or name another in the recipe",
-    69: "wait until the service that it names answers, or name another in the recipe",
-    73: "submit under another name with --name, or remove what is in the way",
-    77: "get the permission that it names",
-    78: "correct the recipe",
+    USAGE_EXIT_CODE: "correct the arguments that it names",
+    DATA_EXIT_CODE: "correct the data, or the recipe's section data",
+    MISSING_INPUT_EXIT_CODE: "put what it names in place, or name another in the recipe",
+    UNAVAILABLE_EXIT_CODE: "wait until the service that it names answers, or name another in the recipe",
+    OUTPUT_EXIT_CODE: "submit under another name with --name, or remove what is in the way",
+    PERMISSION_EXIT_CODE: "get the permission that it names",
+    RECIPE_EXIT_CODE: "correct the recipe",
 }
 
 
@@ -80,21 +90,21 @@ def of_container(pod: Manifest, ended: Manifest) -> Ending:
     if outcome:
         action = _correction(pod, code, str(outcome["message"]))
         return Ending(f"{name} ended with {code}: {outcome['message']}", action, code, checkpoint)
-    if code >= SIGNAL_BASE:
-        return Ending(f"{name} was killed by signal {code - SIGNAL_BASE}", "", code)
+    if code >= SIGNAL_EXIT_CODE_BASE:
+        return Ending(f"{name} was killed by signal {code - SIGNAL_EXIT_CODE_BASE}", "", code)
     last = re.sub(r"\s+", " ", message)[-300:] or reason
     return Ending(f"{name} ended with {code}: {last}", "`phi3k logs --previous` shows its last words", code)
 
 
 def _correction(pod: Manifest, code: int, message: str) -> str:
     """Return what to correct after the entry point's own words."""
-    if code == StorageError.exit_code:
+    if code == STORAGE_EXIT_CODE:
         return _storage(pod, message)
-    if _OUT_OF_MEMORY in message:
+    if MEMORY_EXCEEDED in message:
         return "raise cluster.resources.memory"
     if code in _CORRECTIONS:
         return _CORRECTIONS[code]
-    return "" if code >= SIGNAL_BASE else "`phi3k logs` shows what came before"
+    return "" if code >= SIGNAL_EXIT_CODE_BASE else "`phi3k logs` shows what came before"
 
 
 def _storage(pod: Manifest, message: str) -> str:

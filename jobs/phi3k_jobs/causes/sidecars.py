@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from phi3k_jobs.causes.replicas import container_of, termination
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_trainer.errors import PERMANENT_EXIT_CODES
+from phi3k_trainer.contract import PERMANENT_EXIT_CODES
 
 ENDED = ("Succeeded", "Failed")
 # A sidecar that heeds the trainer's end is gone by then.

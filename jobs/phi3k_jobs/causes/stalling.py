@@ -1,14 +1,11 @@
 """Pods that run and don't get on: what their readiness probe says, as the kubelet passes it on. Pure."""
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 
 from phi3k_jobs.causes.replicas import container_status
 from phi3k_jobs.objects.manifest import Manifest
-
-# As phi3k_trainer.replica.health_check writes it, in an event of the kubelet's.
-_COMPLAINT = re.compile(r"no progress since (?P<since>\S+): (?P<where>.+)")
+from phi3k_trainer.contract import read_complaint
 
 
 def is_unready(pod: Manifest) -> bool:
@@ -23,10 +20,10 @@ def stall_of(pod: Manifest, events: Iterable[Manifest], now: datetime) -> str | 
         return None
     name = pod["metadata"]["name"]
     own = (event["message"] for event in events if event.get("involvedObject", {}).get("name") == name)
-    complaints = [match for match in map(_COMPLAINT.search, own) if match]
+    complaints = [found for found in map(read_complaint, own) if found]
     if not complaints:
         return None
-    since = datetime.fromisoformat(complaints[-1]["since"])
+    since = datetime.fromisoformat(complaints[-1].since)
     hours, minutes = divmod(int((now - since).total_seconds() // 60), 60)
     silence = f"{hours} h" if hours else f"{minutes} min"
-    return f"{name} has made no progress for {silence}: {complaints[-1]['where']}"
+    return f"{name} has made no progress for {silence}: {complaints[-1].where}"

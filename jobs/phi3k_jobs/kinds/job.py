@@ -1,11 +1,19 @@
 """A run as an Indexed Job (batch/v1): no operator needed."""
 
 from phi3k_jobs.kinds.pytorchjob import job_labels
-from phi3k_jobs.objects.around import RENDEZVOUS_PORT, config_map_name
+from phi3k_jobs.objects.around import config_map_name
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.pod import environment, pod_template, trainer_container
 from phi3k_jobs.objects.shape import num_nodes, processes_per_replica
-from phi3k_trainer.errors import PERMANENT_EXIT_CODES
+from phi3k_trainer.contract import (
+    MASTER_ADDRESS_VARIABLE,
+    MASTER_PORT_VARIABLE,
+    NODE_RANK_VARIABLE,
+    NODES_VARIABLE,
+    PERMANENT_EXIT_CODES,
+    PROCESSES_VARIABLE,
+    RENDEZVOUS_PORT,
+)
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.durations import seconds
 
@@ -66,10 +74,10 @@ def pod_failure_policy(container: str) -> Manifest:
 def rendezvous(recipe: Recipe, nodes: int) -> list[Manifest]:
     """Return what the operators would set: torchrun reads PET_* for its options."""
     plain = {
-        "PET_NNODES": str(nodes),
-        "PET_NPROC_PER_NODE": str(processes_per_replica(recipe.cluster)),
-        "PET_MASTER_ADDR": f"{recipe.name}-0.{recipe.name}",
-        "PET_MASTER_PORT": str(RENDEZVOUS_PORT),
+        NODES_VARIABLE: str(nodes),
+        PROCESSES_VARIABLE: str(processes_per_replica(recipe.cluster)),
+        MASTER_ADDRESS_VARIABLE: f"{recipe.name}-0.{recipe.name}",
+        MASTER_PORT_VARIABLE: str(RENDEZVOUS_PORT),
     }
-    index = {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": INDEX_ANNOTATION}}}
+    index = {"name": NODE_RANK_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": INDEX_ANNOTATION}}}
     return [{"name": name, "value": value} for name, value in plain.items()] + [index]

@@ -2,13 +2,12 @@
 
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.names import RUN_LABEL, labels, selector
-from phi3k_jobs.objects.pod import METRICS_PORT, METRICS_PORT_NAME
 from phi3k_jobs.objects.shape import num_nodes
+from phi3k_trainer.contract import METRICS_PORT, METRICS_PORT_NAME, RENDEZVOUS_PORT
 from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256, without_env
 from phi3k_trainer.recipe.cluster import ClaimSection, EgressSection
 from phi3k_trainer.recipe.environment import ports
 
-RENDEZVOUS_PORT = 23456
 WEB_PORTS = (443, 80)
 # Anywhere but where clouds tell a machine its credentials: link-local, Azure, Alibaba, and by IPv6 Amazon and Google.
 WEB: tuple[Manifest, ...] = (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from phi3k_jobs.objects.pod import CACHE, RUNS
+from phi3k_trainer.contract import CACHE, RUNS
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi3k_jobs.objects.manifest import Manifest
+from phi3k_trainer.contract import OWN_PREFIX, TORCHRUN_PREFIX
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe.cluster_pod import OWN_VOLUMES
 
@@ -111,7 +112,7 @@ def agreed(template: Manifest, original: Manifest) -> dict[str, Any]:
     for path in (mount["mountPath"] for mount in trainer["volumeMounts"] if mount["name"] in OWN_VOLUMES):
         found[f"{place}.volumeMounts[{path}]"] = mounts.get(path)
     own_variables = {entry["name"] for entry in trainer["env"]}
-    for name in own_variables | {name for name in env if name.startswith(("PET_", "PHI3K_"))}:
+    for name in own_variables | {name for name in env if name.startswith((TORCHRUN_PREFIX, OWN_PREFIX))}:
         found[f"{place}.env[{name}]"] = env.get(name)
     return found
 

@@ -8,27 +8,56 @@ from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.names import RUNS_VOLUME, WANDB_ANNOTATION, labels
 from phi3k_jobs.objects.overlay import overlaid
 from phi3k_jobs.objects.shape import gpus_per_replica
+from phi3k_trainer.contract import (
+    CACHE,
+    DATA_CACHE,
+    DEADLINE_VARIABLE,
+    ENTRYPOINT_MODULE,
+    HEALTH_CHECK,
+    HEALTH_FILE,
+    HEALTH_VARIABLE,
+    IMAGE_VARIABLE,
+    LOG_FORMAT_VARIABLE,
+    METRICS_PORT,
+    METRICS_PORT_NAME,
+    METRICS_PORT_VARIABLE,
+    OWN_PREFIX,
+    PLAIN_HTTP_VARIABLE,
+    PYTHON,
+    RECIPE_FILE,
+    RECIPES,
+    RUNS,
+    SCRATCH,
+    SHARED_MEMORY,
+    TORCHRUN_PREFIX,
+    WANDB_RUN_VARIABLE,
+)
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
 from phi3k_trainer.recipe.cluster_pod import EnvFromSection
 from phi3k_trainer.recipe.durations import seconds
 
-CACHE, RUNS, RECIPES, SCRATCH = "/cache", "/runs", "/etc/phi3k", "/tmp"
-HEALTH_FILE = f"{SCRATCH}/phi3k-health.json"
-METRICS_PORT = 9464
-METRICS_PORT_NAME = "metrics"
-ENTRYPOINT = ["/opt/phi3k/bin/python", "-m", "phi3k_trainer.replica.entrypoint"]
 ARGUMENTS = [
-    f"{RECIPES}/recipe.yaml",
+    RECIPE_FILE,
     "--set",
     f"checkpoint.directory={RUNS}",
     "--set",
-    f"data.cache={CACHE}/phi3k",
+    f"data.cache={DATA_CACHE}",
 ]
+_FIXED_VARIABLES = (
+    DEADLINE_VARIABLE,
+    HEALTH_VARIABLE,
+    IMAGE_VARIABLE,
+    LOG_FORMAT_VARIABLE,
+    METRICS_PORT_VARIABLE,
+    PLAIN_HTTP_VARIABLE,
+)
 # What other fields of the recipe say, and what tells a replica which one it is.
 OWN_VARIABLES = re.compile(
-    r"WANDB_RUN_ID|PHI3K_(DEADLINE_SECONDS|HEALTH_FILE|IMAGE|LOG_FORMAT|METRICS_PORT|PLAIN_HTTP)|PET_.*"
+    f"{WANDB_RUN_VARIABLE}"
+    f"|{OWN_PREFIX}({'|'.join(name.removeprefix(OWN_PREFIX) for name in _FIXED_VARIABLES)})"
+    f"|{TORCHRUN_PREFIX}.*"
 )
 # Kubernetes kills what still runs after the grace period: torchrun has to give up, and say so, before.
 SHUTDOWN_MARGIN_SECONDS = 30
@@ -152,7 +181,7 @@ def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) ->
         "name": name,
         "image": recipe.cluster.image,
         "imagePullPolicy": recipe.cluster.image_pull_policy,
-        "command": list(ENTRYPOINT),
+        "command": [PYTHON, "-m", ENTRYPOINT_MODULE],
         "args": list(ARGUMENTS),
         "env": environment,
         "resources": resources(recipe.cluster),
@@ -174,7 +203,7 @@ def readiness_probe() -> Manifest:
     yes, since the training operator's services give only ready pods their DNS names, by which they have to meet.
     """
     return {
-        "exec": {"command": [ENTRYPOINT[0], "-I", "-S", "/opt/phi3k/health_check.py", HEALTH_FILE]},
+        "exec": {"command": [PYTHON, "-I", "-S", HEALTH_CHECK, HEALTH_FILE]},
         "periodSeconds": 10,
         # Training may use all cores.
         "timeoutSeconds": 10,
@@ -217,16 +246,16 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
         "WANDB_CONFIG_DIR": f"{SCRATCH}/wandb/config",
         "WANDB_ARTIFACT_DIR": f"{SCRATCH}/wandb/artifacts",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, seconds(cluster.grace) - SHUTDOWN_MARGIN_SECONDS)),
-        "PHI3K_LOG_FORMAT": cluster.log_format,
-        "PHI3K_IMAGE": cluster.image,
-        "PHI3K_HEALTH_FILE": HEALTH_FILE,
+        LOG_FORMAT_VARIABLE: cluster.log_format,
+        IMAGE_VARIABLE: cluster.image,
+        HEALTH_VARIABLE: HEALTH_FILE,
     }
     if cluster.pod_monitor:
-        plain["PHI3K_METRICS_PORT"] = str(METRICS_PORT)
+        plain[METRICS_PORT_VARIABLE] = str(METRICS_PORT)
     if cluster.deadline:
-        plain["PHI3K_DEADLINE_SECONDS"] = str(seconds(cluster.deadline))
+        plain[DEADLINE_VARIABLE] = str(seconds(cluster.deadline))
     if wandb_run_id:
-        plain["WANDB_RUN_ID"] = wandb_run_id
+        plain[WANDB_RUN_VARIABLE] = wandb_run_id
     plain.update(sorted(cluster.env.items()))
     # Kubernetes expands $(NAME) in values, and reads $$ as $.
     entries: list[Manifest] = [{"name": name, "value": value.replace("$", "$$")} for name, value in plain.items()]
@@ -287,6 +316,6 @@ def volume_mounts(cluster: ClusterSection) -> list[Manifest]:
         {"name": "cache", "mountPath": CACHE},
         {"name": RUNS_VOLUME, "mountPath": RUNS},
         {"name": "scratch", "mountPath": SCRATCH},
-        {"name": "shm", "mountPath": "/dev/shm"},
+        {"name": "shm", "mountPath": SHARED_MEMORY},
         *additions.mounts(cluster.pod),
     ]

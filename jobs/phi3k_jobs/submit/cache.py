@@ -13,10 +13,6 @@ from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.names import labels
 from phi3k_jobs.objects.overlay import overlaid
 from phi3k_jobs.objects.pod import (
-    CACHE,
-    ENTRYPOINT,
-    RECIPES,
-    SCRATCH,
     container_security_context,
     env_sources,
     environment,
@@ -30,6 +26,7 @@ from phi3k_jobs.watch.diagnosis import Diagnosis
 from phi3k_jobs.watch.following import follow_logs
 from phi3k_jobs.watch.logs import Line
 from phi3k_jobs.watch.waiting import exit_code, wait_for_end
+from phi3k_trainer.contract import CACHE, CACHE_MODULE, DATA_CACHE, PYTHON, RECIPE_FILE, RECIPES, SCRATCH
 from phi3k_trainer.errors import OutputError, Phi3kError
 from phi3k_trainer.recipe import Recipe
 
@@ -50,7 +47,7 @@ class CacheError(Phi3kError):
 
 def warm_arguments() -> list[str]:
     """Return the process's arguments that fetch and verify what the recipe needs."""
-    return [WARM, f"{RECIPES}/recipe.yaml", "--set", f"data.cache={CACHE}/phi3k"]
+    return [WARM, RECIPE_FILE, "--set", f"data.cache={DATA_CACHE}"]
 
 
 def list_arguments() -> list[str]:
@@ -114,7 +111,7 @@ def _pod(named: Recipe, arguments: list[str]) -> Manifest:
         "name": CONTAINER,
         "image": cluster.image,
         "imagePullPolicy": cluster.image_pull_policy,
-        "command": [ENTRYPOINT[0], "-m", "phi3k_trainer.data.cache"],
+        "command": [PYTHON, "-m", CACHE_MODULE],
         "args": arguments,
         "env": environment(named, None),
         **env_sources(cluster),

@@ -16,8 +16,8 @@ from phi3k_jobs.causes.stalling import stall_of
 from phi3k_jobs.causes.starting import obstacle_on_node, obstacle_to_container, obstacle_to_foreign_container
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.runs import FINISHED, Run
+from phi3k_trainer.contract import DEADLINE_EXIT_CODE
 
-DEADLINE = 75
 # A scheduler that is there has looked at a pod by then.
 SCHEDULER_PATIENCE = timedelta(minutes=1)
 RESUMES = "it resumes from its last checkpoint by itself"
@@ -76,7 +76,7 @@ def _finished(facts: Facts) -> Diagnosis:
             "Failed",
             "the deadline has passed",
             "set a later cluster.deadline and submit again: it resumes",
-            exit_code=DEADLINE,
+            exit_code=DEADLINE_EXIT_CODE,
         )
     ending = most_telling(filter(None, map(ending_of, facts.pods)))
     if ending is not None:

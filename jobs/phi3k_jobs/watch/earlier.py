@@ -4,7 +4,6 @@ That is the first line of its successor's log, which the entry point writes; whi
 pod that a Job keeps, or the events by which the training operator tells of the pods it has deleted.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.watch.diagnosis import Facts
 from phi3k_jobs.watch.facts import event_time, to_the_second
 from phi3k_jobs.watch.logs import lines_of
-from phi3k_trainer.errors import UNEXPLAINED_EXIT_CODE, Phi3kError
+from phi3k_trainer.contract import UNEXPLAINED_EXIT_CODE, read_later_attempt
+from phi3k_trainer.errors import Phi3kError
 
 # The replicas of a run restart together: a few tell why, however many there are.
 PODS_ASKED = 3
@@ -66,12 +66,8 @@ def explained(found: Earlier | None, events: Sequence[Manifest]) -> Earlier | No
 
 def in_first_line(pod: str, line: str) -> Earlier | None:
     """Read the line by which the entry point begins a second or later attempt."""
-    try:
-        record = json.loads(line)
-        previous = record["previous"] or {}
-        return Earlier(pod, previous.get("exit_code"), record["message"], record["attempt"])
-    except (ValueError, KeyError, TypeError):
-        return None
+    start = read_later_attempt(line)
+    return Earlier(pod, start.previous_exit_code, start.message, start.number) if start else None
 
 
 def in_pods(pods: Iterable[Manifest]) -> Iterator[Earlier]:

@@ -11,7 +11,8 @@ from phi3k_jobs.objects.names import workers_job
 from phi3k_jobs.runs import FINISHED, Run, workloads_of
 from phi3k_jobs.watch.diagnosis import Facts
 from phi3k_jobs.watch.logs import read_tail
-from phi3k_jobs.watch.progress import Progress, read_progress
+from phi3k_jobs.watch.progress import read_progress
+from phi3k_trainer.contract import Progress
 from phi3k_trainer.errors import Phi3kError
 
 # Pods that wait do so for the same reason: asking about a few is enough, however many there are.

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
+from phi3k_trainer.contract import OUTCOMES_VARIABLE
 from phi3k_trainer.errors import UnavailableError
-from phi3k_trainer.replica.outcome import OUTCOMES_VARIABLE, Outcome, write_outcome
+from phi3k_trainer.replica.outcome import Outcome, write_outcome
 
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 DEVICE_FILES = Path("/dev")

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from phi3k_trainer.contract import CACHE, INSTALLATION, RECIPES, RUNS, SCRATCH, SHARED_MEMORY
 from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.recipe.environment import SECTION_OF, is_name
 
@@ -16,7 +17,8 @@ VOLUME_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 MOUNT_PATH = r"^(/[^/:]+)+$"
 OWN_VOLUMES = ("recipe", "cache", "runs", "scratch", "shm")
 """Names of the volumes that every trainer's pod has."""
-OWN_PATH = r"^/(cache|runs|tmp|dev/shm|etc/phi3k|opt/phi3k|opt|etc|dev|proc|sys|usr|bin|lib|lib64)$"
+_OWN_PLACES = (CACHE, RUNS, SCRATCH, SHARED_MEMORY, RECIPES, INSTALLATION)
+OWN_PATH = f"^/({'|'.join(place.removeprefix('/') for place in _OWN_PLACES)}|opt|etc|dev|proc|sys|usr|bin|lib|lib64)$"
 """Where a further volume would hide what the trainer needs."""
 OWN_KEY = (
     r"^(phi3k/.*|app\.kubernetes\.io/(name|instance|version|component|managed-by)"

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from phi3k_trainer.errors import PERMANENT_EXIT_CODES, PREEMPTED_EXIT_CODE, TrainingError
+from phi3k_trainer.contract import PERMANENT_EXIT_CODES, PREEMPTED_EXIT_CODE, attempt_record, later_attempt_record
+from phi3k_trainer.errors import TrainingError
 from phi3k_trainer.files import convert, decode_json, encode_json, reading
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.replica.log import ReplicaLog
@@ -56,11 +57,12 @@ def begin_log(run: Path, replica: str) -> tuple[ReplicaLog, list[Attempt]]:
         print(f"the logs in {directory} can't be read: {error.strerror or error}", file=sys.stderr, flush=True)
         before = []
     number = before[-1].number + 1 if before else 1
-    header: dict[str, Any] = {"message": f"attempt {number} of {replica}", "attempt": number}
+    message = f"attempt {number} of {replica}"
+    header = attempt_record(number, message)
     if before:
         last = before[-1]
-        header["message"] += f"; the one before ended {last.ending}. Its lines are in {last.log}"
-        header["previous"] = asdict(last.outcome) if last.outcome else None
+        message += f"; the one before ended {last.ending}. Its lines are in {last.log}"
+        header = later_attempt_record(number, message, asdict(last.outcome) if last.outcome else None)
         print(encode_json(header).decode(), end="", flush=True)
     log = ReplicaLog(directory / f"{replica}-{number}.log", header | {"checkpoint": newest_checkpoint(run)})
     return log, before

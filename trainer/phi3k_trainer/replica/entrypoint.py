@@ -20,19 +20,33 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, Phi3kError
+from phi3k_trainer.contract import (
+    ALL_RANKS_VARIABLE,
+    DEADLINE_EXIT_CODE,
+    DEADLINE_VARIABLE,
+    GPUS_MODULE,
+    HEALTH_VARIABLE,
+    METRICS_PORT_VARIABLE,
+    NODES_VARIABLE,
+    OUTCOMES_VARIABLE,
+    OUTPUT_VARIABLE,
+    PREEMPTED_EXIT_CODE,
+    PROCESSES_VARIABLE,
+    RENDEZVOUS_VARIABLE,
+    WORKER_MODULE,
+)
+from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.replica.attempts import WAITING_FOR, begin_log, reason_to_give_up
 from phi3k_trainer.replica.finished import earlier_end
-from phi3k_trainer.replica.health import HEALTH_VARIABLE, Health
+from phi3k_trainer.replica.health import Health
 from phi3k_trainer.replica.log import ReplicaLog
 from phi3k_trainer.replica.meeting import meet, meeting_point
-from phi3k_trainer.replica.metrics_endpoint import METRICS_PORT_VARIABLE, serve_metrics
-from phi3k_trainer.replica.outcome import DEADLINE_EXIT_CODE, OUTCOMES_VARIABLE, Outcome, combine, read_outcomes
-from phi3k_trainer.replica.relay import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, Output
+from phi3k_trainer.replica.metrics_endpoint import serve_metrics
+from phi3k_trainer.replica.outcome import Outcome, combine, read_outcomes
+from phi3k_trainer.replica.relay import Output
 from phi3k_trainer.terminal import escaped_message
 
-DEADLINE_VARIABLE = "PHI3K_DEADLINE_SECONDS"
 TERMINATION_LOG = Path("/dev/termination-log")
 # Of cgroup v2, else of v1; each has a line `oom_kill <count>`.
 OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/memory.oom_control"))
@@ -45,16 +59,16 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 def torchrun_command(recipe: str, overrides: Sequence[str], environment: Mapping[str, str]) -> list[str]:
     """Return the command of torchrun, which reads PET_*; where no operator set them it runs one process by itself."""
     command = [sys.executable, "-m", "torch.distributed.run"]
-    if environment.get("PET_NNODES", "1") == "1":
+    if environment.get(NODES_VARIABLE, "1") == "1":
         # A single node meets nobody, so it needs no name from a DNS that may be out of reach.
         command.append("--standalone")
-    if "PET_NPROC_PER_NODE" not in environment:
+    if PROCESSES_VARIABLE not in environment:
         command += ["--nproc-per-node", "1"]
     # The cluster starts a failed replica again, so torchrun must not: it would retry a wrong recipe too.
     command += ["--max-restarts", "0"]
     if environment.get(ALL_RANKS_VARIABLE) != "1":
         command += ["--local-ranks-filter", "0"]
-    command += ["--module", "phi3k_trainer.training.worker", recipe]
+    command += ["--module", WORKER_MODULE, recipe]
     for override in overrides:
         command += ["--set", override]
     return command
@@ -128,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def ends_first(environment: Mapping[str, str], host: str) -> bool:
     """Return whether this is the replica that the others meet at, or the operator needs no order."""
-    meeting_point = environment.get("PET_RDZV_ENDPOINT", host)
+    meeting_point = environment.get(RENDEZVOUS_VARIABLE, host)
     return meeting_point.partition(":")[0] == host
 
 
@@ -168,8 +182,8 @@ def missing_gpus(asked: int, log: ReplicaLog, deadline: float | None) -> Outcome
     """
     if asked == 0:
         return None
-    here = os.environ.get("PET_NPROC_PER_NODE", "1")
-    looked = run([sys.executable, "-m", "phi3k_trainer.distributed.gpus", str(asked), here], log, deadline)
+    here = os.environ.get(PROCESSES_VARIABLE, "1")
+    looked = run([sys.executable, "-m", GPUS_MODULE, str(asked), here], log, deadline)
     return looked if looked.exit_code else None
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from phi3k_trainer.contract import HEALTH_VARIABLE
 from phi3k_trainer.files import encode_json
 
-HEALTH_VARIABLE = "PHI3K_HEALTH_FILE"
 Phase = Literal[
     "starting", "meeting", "preparing", "waiting", "building", "training", "evaluating", "saving", "finishing"
 ]

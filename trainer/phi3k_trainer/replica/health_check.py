@@ -11,6 +11,8 @@ import time
 
 # Until the entry point has written the file, its own age counts. It does so before anything else.
 FIRST_WORD_SECONDS = 60.0
+# A copy of the contract's, which this program can't import; a test compares them.
+COMPLAINT = "no progress since {since}: {where}"
 
 
 def complaint(health: dict[str, object] | None, now: float, started: float) -> str:
@@ -28,7 +30,7 @@ def complaint(health: dict[str, object] | None, now: float, started: float) -> s
         return ""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(progress))
     place = f" at step {health['step']} of {health['total_steps']}" if health.get("total_steps") else ""
-    return f"no progress since {since}: {health['phase']}{place}"
+    return COMPLAINT.format(since=since, where=f"{health['phase']}{place}")
 
 
 def read_health(path: str) -> dict[str, object] | None:

@@ -15,6 +15,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from phi3k_trainer.contract import (
+    MASTER_ADDRESS_VARIABLE,
+    MASTER_PORT_VARIABLE,
+    NODE_RANK_VARIABLE,
+    NODES_VARIABLE,
+    RENDEZVOUS_VARIABLE,
+)
+
 TICK_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 # A peer or a host that says nothing for so long was lost with its node.
@@ -50,18 +58,18 @@ def meeting_point(environment: Mapping[str, str], hostname: str) -> MeetingPoint
             PET_NODE_RANK (the others).
         hostname: This replica's.
     """
-    replicas = int(environment.get("PET_NNODES", "1").partition(":")[0])
+    replicas = int(environment.get(NODES_VARIABLE, "1").partition(":")[0])
     if replicas == 1:
         return None
-    if endpoint := environment.get("PET_RDZV_ENDPOINT"):
+    if endpoint := environment.get(RENDEZVOUS_VARIABLE):
         host, _, port = endpoint.rpartition(":")
     else:
-        host, port = environment["PET_MASTER_ADDR"], environment.get("PET_MASTER_PORT", str(DEFAULT_PORT))
+        host, port = environment[MASTER_ADDRESS_VARIABLE], environment.get(MASTER_PORT_VARIABLE, str(DEFAULT_PORT))
     label = host.partition(".")[0]
     stem = re.fullmatch(r"(.*-)0", label)
     names = tuple(f"{stem[1]}{index}" for index in range(replicas)) if stem else ()
     own_name = hostname
-    if rank := environment.get("PET_NODE_RANK"):
+    if rank := environment.get(NODE_RANK_VARIABLE):
         own_name = names[int(rank)] if names else f"replica {rank}"
     is_host = rank == "0" if rank else label == hostname
     return MeetingPoint(host, int(port), is_host, own_name, names, replicas)

@@ -16,7 +16,6 @@ from typing import Any
 from phi3k_trainer.replica.health import LIMITS
 from phi3k_trainer.replica.health_check import read_health
 
-METRICS_PORT_VARIABLE = "PHI3K_METRICS_PORT"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Fields of the health file that are metrics as they stand.
 FIELDS: Mapping[str, str] = {

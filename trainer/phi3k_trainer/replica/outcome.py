@@ -7,16 +7,16 @@ from pathlib import Path
 
 from pydantic import ConfigDict, with_config
 
-from phi3k_trainer.errors import (
+from phi3k_trainer.contract import (
+    DEADLINE_EXIT_CODE,
+    MEMORY_EXCEEDED,
     PERMANENT_EXIT_CODES,
     PREEMPTED_EXIT_CODE,
+    SIGNAL_EXIT_CODE_BASE,
     UNEXPLAINED_EXIT_CODE,
-    UnreadableStorageError,
+    UNREADABLE_STORAGE_EXIT_CODE,
 )
 from phi3k_trainer.files import convert, encode_json, read_json
-
-OUTCOMES_VARIABLE = "PHI3K_OUTCOMES"
-DEADLINE_EXIT_CODE = 75
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -73,13 +73,13 @@ def combine(
         return Outcome(DEADLINE_EXIT_CODE, f"the deadline has passed: {saved.message}", saved.step, saved.checkpoint)
     if preempted:
         return preempted[0]
-    explained = [outcome for outcome in outcomes if outcome.exit_code == UnreadableStorageError.exit_code]
+    explained = [outcome for outcome in outcomes if outcome.exit_code == UNREADABLE_STORAGE_EXIT_CODE]
     if explained:
         return explained[0]
     if status == 0:
         return outcomes[0] if outcomes else Outcome(0, "done")
     who, number = ("torchrun", -status) if status < 0 else ("a process", killed_by)
     if number is not None:
-        why = ": the container has used more memory than it may" if out_of_memory else " before the run could save"
-        return Outcome(128 + number, f"{who} was killed by {signal.Signals(number).name}{why}")
+        why = f": the container has used {MEMORY_EXCEEDED}" if out_of_memory else " before the run could save"
+        return Outcome(SIGNAL_EXIT_CODE_BASE + number, f"{who} was killed by {signal.Signals(number).name}{why}")
     return Outcome(UNEXPLAINED_EXIT_CODE, "a process ended without saying why: it or a peer was lost or killed")

@@ -15,9 +15,6 @@ from pathlib import Path
 
 from phi3k_trainer.replica.log import ReplicaLog
 
-OUTPUT_VARIABLE = "PHI3K_OUTPUT"
-# "1": the pod's log shows every process, not only the first.
-ALL_RANKS_VARIABLE = "PHI3K_LOG_ALL_RANKS"
 # Orphans may hold the pipe open after torchrun has ended; what is in it by then is read in a moment.
 DRAIN_SECONDS = 2.0
 # How torchrun (torch.distributed.elastic.multiprocessing.api) tells the first process that a signal has killed.

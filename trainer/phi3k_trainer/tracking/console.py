@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from phi3k_trainer import contract
 from phi3k_trainer.files import encode_json
 from phi3k_trainer.terminal import escaped_json, escaped_line
 from phi3k_trainer.tracking.tracker import Tracker
@@ -39,7 +40,7 @@ def line_tracker(console: Console, name: str, step: int, total_steps: int) -> Tr
 
 
 def _is_json_wanted() -> bool:
-    return os.environ.get("PHI3K_LOG_FORMAT") == "json"
+    return os.environ.get(contract.LOG_FORMAT_VARIABLE) == "json"
 
 
 class Pace:
@@ -86,8 +87,8 @@ class ProgressBar(Tracker):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Move the bar, and print evaluation metrics above it."""
         fields: dict[str, Any] = {"remaining": self._pace.remaining(step)}
-        if "train/loss" in metrics:
-            fields["loss"] = f"{metrics['train/loss']:.4f}"
+        if contract.TRAIN_LOSS in metrics:
+            fields["loss"] = f"{metrics[contract.TRAIN_LOSS]:.4f}"
         if "train/tokens_per_second" in metrics:
             fields["speed"] = f"{metrics['train/tokens_per_second']:,.0f}"
         self._progress.update(self._task, completed=step, **fields)
@@ -117,16 +118,10 @@ class PlainLines(Tracker):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Print the step when a line is due, and evaluation metrics always."""
         now = time.monotonic()
-        if "train/loss" in metrics and (now >= self._next_line or step == self._total_steps):
+        if contract.TRAIN_LOSS in metrics and (now >= self._next_line or step == self._total_steps):
             self._next_line = now + SECONDS_BETWEEN_LINES
-            speed = metrics.get("train/tokens_per_second")
-            parts = [
-                f"{self._name}  step {step}/{self._total_steps}",
-                f"loss {metrics['train/loss']:.4f}",
-                *([f"{speed:,.0f} tokens/s"] if speed is not None else []),
-                f"ETA {self._pace.remaining(step)}",
-            ]
-            self.note("  ".join(parts))
+            point = contract.Progress(step, self._total_steps, metrics[contract.TRAIN_LOSS], self._pace.remaining(step))
+            self.note(contract.write_progress_line(self._name, point, metrics.get("train/tokens_per_second")))
         if line := evaluation_line(step, metrics):
             self.note(line)
 
@@ -148,8 +143,7 @@ class JsonLines(Tracker):
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Print the metrics; numbers that are not finite become strings such as "nan"."""
         values = {name: value if abs(value) < float("inf") else str(value) for name, value in metrics.items()}
-        place = {"step": step, "total_steps": self._total_steps, "remaining": self._pace.remaining(step)}
-        self._print({**place, "metrics": values})
+        self._print(contract.progress_record(step, self._total_steps, self._pace.remaining(step), values))
 
     def note(self, message: str) -> None:
         """Print the message."""

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from phi3k_trainer.contract import IMAGE_VARIABLE, REVISION_VARIABLE
+
 PACKAGES = (
     "phi3k", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "flash-attn",
     "safetensors", "tokenizers", "pillow", "numpy", "wandb",
@@ -29,7 +31,7 @@ def describe_environment() -> dict[str, Any]:
         "gpus": [{"name": gpu.name, "memory_gb": round(gpu.total_memory / 1e9, 1)} for gpu in gpus],
         "cuda": torch.version.cuda,
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
-        "image": os.environ.get("PHI3K_IMAGE"),
+        "image": os.environ.get(IMAGE_VARIABLE),
         "git": git_commit(Path(__file__).parent),
     }
 
@@ -39,7 +41,7 @@ def git_commit(directory: Path) -> dict[str, Any] | None:
 
     In the trainer image, which has neither git nor a checkout, PHI3K_REVISION says what it was built from.
     """
-    if revision := os.environ.get("PHI3K_REVISION"):
+    if revision := os.environ.get(REVISION_VARIABLE):
         return {"commit": revision, "modified": False}
     if shutil.which("git") is None:
         return None

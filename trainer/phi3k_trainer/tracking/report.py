@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from phi3k_trainer.contract import TRAIN_LOSS
 from phi3k_trainer.data.quarantine import read_quarantine
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.evaluation.evaluate import Evaluation
@@ -85,7 +86,7 @@ def _evaluation_sections(directory: RunDirectory, recipe: Recipe) -> Iterator[Se
 
 def _training(metrics: Metrics) -> Html:
     charts = [
-        line_chart(_series(metrics, {"train/loss": "training", "eval/loss": "held-out"}), title="Loss", x_label="step"),
+        line_chart(_series(metrics, {TRAIN_LOSS: "training", "eval/loss": "held-out"}), title="Loss", x_label="step"),
         line_chart(
             _series(
                 metrics,
@@ -123,7 +124,7 @@ def _figures(metrics: Metrics) -> dict[str, object]:
         return [line[name] for line in metrics if line.get(name) is not None]
 
     figures: dict[str, object] = {}
-    if losses := values("train/loss"):
+    if losses := values(TRAIN_LOSS):
         figures["last training loss"] = losses[-1]
     if losses := values("eval/loss"):
         figures["best held-out loss"] = min(losses)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from phi3k_trainer.contract import WANDB_RUN_VARIABLE
 from phi3k_trainer.files import encode_json, write_atomically
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.run_directory import RunDirectory
@@ -18,7 +19,7 @@ from phi3k_trainer.tracking.wandb_run import start_wandb
 
 def run_id(saved: str | None) -> str:
     """The W&B id of a run: WANDB_RUN_ID (minted at submit), else the one `saved` in the checkpoint, else a new one."""
-    return os.environ.get("WANDB_RUN_ID") or saved or secrets.token_hex(4)
+    return os.environ.get(WANDB_RUN_VARIABLE) or saved or secrets.token_hex(4)
 
 
 def start_tracking(

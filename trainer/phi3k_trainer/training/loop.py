@@ -11,6 +11,7 @@ from torch import nn
 
 from phi3k_trainer.checkpoints.keeper import CheckpointKeeper
 from phi3k_trainer.checkpoints.state import TrainingState
+from phi3k_trainer.contract import TRAIN_LOSS
 from phi3k_trainer.data.batches import collate, split_step
 from phi3k_trainer.data.encoding import Encoder, MeasuredExamples
 from phi3k_trainer.data.order import StepPlan
@@ -181,7 +182,7 @@ class Loop:
         self.tracker.log(
             state.step,
             {
-                "train/loss": loss,
+                TRAIN_LOSS: loss,
                 "train/epoch": state.samples / len(self.train_data.examples),
                 "train/grad_norm": grad_norm,
                 **{

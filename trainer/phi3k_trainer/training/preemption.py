@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from phi3k_trainer.errors import PREEMPTED_EXIT_CODE, Phi3kError
+from phi3k_trainer.contract import PREEMPTED_EXIT_CODE
+from phi3k_trainer.errors import Phi3kError
 
 
 class PreemptedError(Phi3kError):

@@ -7,10 +7,11 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from phi3k_trainer.contract import ALL_RANKS_VARIABLE, OUTCOMES_VARIABLE, OUTPUT_VARIABLE
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import load_recipe
-from phi3k_trainer.replica.outcome import OUTCOMES_VARIABLE, Outcome, write_outcome
-from phi3k_trainer.replica.relay import ALL_RANKS_VARIABLE, OUTPUT_VARIABLE, send_output
+from phi3k_trainer.replica.outcome import Outcome, write_outcome
+from phi3k_trainer.replica.relay import send_output
 from phi3k_trainer.terminal import escaped_message
 
 

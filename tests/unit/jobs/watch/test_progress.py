@@ -5,7 +5,8 @@ import json
 import pytest
 from rich.console import Console
 
-from phi3k_jobs.watch.progress import Progress, read_progress
+from phi3k_jobs.watch.progress import read_progress
+from phi3k_trainer.contract import Progress
 from phi3k_trainer.tracking.console import console_tracker
 
 
