@@ -1,24 +1,29 @@
 """Builds of the product's image leave in the store what the next one needs, and nothing else."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tools.cluster.errors import ClusterError
 from tools.cluster.packages import install_packages
 from tools.cluster.product import build_image, buildah, clean_store
+from tools.cluster.sandbox import run
 
 
 @pytest.fixture
-def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory to build from, and a store of its own."""
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory to build from, and a store of its own, of which no mount is left behind."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     install_packages()
     directory = tmp_path / "context"
     directory.mkdir()
     (directory / "large").write_text("large")
     (directory / "small").write_text("small")
-    return directory
+    yield directory
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(str(tmp_path))), reverse=True):
+        run(["umount", mount])
 
 
 def write(context: Path, *last: str) -> None:

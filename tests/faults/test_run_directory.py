@@ -60,7 +60,8 @@ def made(make: Callable[[Path], None]) -> Callable[[Path], None]:
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "empty": replaced(b""),
-    "truncated": changed(lambda content: content[: len(content) // 2]),
+    # Before the sections of a recipe that may be left out.
+    "truncated": changed(lambda content: content[: len(content) // 8]),
     "not UTF-8": changed(lambda content: b"\xff\xfe" + content),
     "a list": replaced(b"[1, 2]\n"),
     "a number": replaced(b"7\n"),

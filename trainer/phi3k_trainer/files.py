@@ -18,12 +18,13 @@ from dataclasses import is_dataclass
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
-from pydantic import TypeAdapter, ValidationError
-
 from phi3k_trainer.errors import MissingInputError, StorageError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Field = Literal["data.cache", "checkpoint.directory", "model.base"]
 """The field of the recipe that says where a file lies."""
@@ -191,6 +192,8 @@ def _refuse_constant(name: str) -> None:
 
 def convert(kind: type[T], value: Any) -> T:
     """`value` of JSON types as `kind`, a dataclass or another annotated type. Raises ValueError for another shape."""
+    from pydantic import ValidationError  # takes longer than the start of most verbs, which only print
+
     try:
         converted: T = _adapter(cast("Hashable", kind)).validate_python(value)
     except ValidationError as error:
@@ -201,7 +204,9 @@ def convert(kind: type[T], value: Any) -> T:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
     return TypeAdapter(kind)
 
 

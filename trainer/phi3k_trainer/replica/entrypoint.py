@@ -216,10 +216,10 @@ def missing_peers(log: ReplicaLog, deadline: float | None) -> Outcome | None:
 
 
 def say(log: ReplicaLog, document: Mapping[str, Any]) -> None:
-    """Write one line to standard output and to the replica's log."""
+    """Write one line to the replica's log, which the next attempt reads, and then to standard output."""
     line = json.dumps(document)
-    print(line, flush=True)
     log.write(line.encode())
+    print(line, flush=True)
 
 
 def run(command: Sequence[str], log: ReplicaLog, deadline: float | None) -> Outcome:
