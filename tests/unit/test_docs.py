@@ -41,6 +41,12 @@ def anchors(page: Path) -> set[str]:
 
 
 @pages
+def test_inline_code_stands_on_one_line(page: Path) -> None:
+    """Else it can't be searched for, and the tests below don't see it."""
+    assert [line for line in prose(page.read_text(encoding="utf-8")).splitlines() if line.count("`") % 2] == []
+
+
+@pages
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     broken = []
     for target in LINK.findall(prose(page.read_text(encoding="utf-8"))):
