@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from phi3k.main import app
+from phi3k_trainer.recipe import parse_recipe
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "charts/phi3k/README.md"]
@@ -153,3 +154,11 @@ def test_every_verb_and_option_in_running_text_is_one_of_phi3k(page: Path) -> No
     codes = [code for code in inline_code(page.read_text(encoding="utf-8")) if code.startswith("phi3k ")]
     commands = [found for code in codes for found in COMMAND.findall(code)]
     assert not {command: problem for command in commands if (problem := unknown(command))}
+
+
+def test_the_line_by_which_the_quickstart_names_the_image_makes_a_recipe_with_it() -> None:
+    page = (CHECKOUT / "docs/quickstart.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^echo '(.+)' >> own\.yaml", page, re.MULTILINE)
+    (copied,) = re.findall(r"^cp (\S+) own\.yaml", page, re.MULTILINE)
+    recipe = parse_recipe(f"{(CHECKOUT / copied).read_text(encoding='utf-8')}{line}\n")
+    assert f"image: {recipe.cluster.image}" == line.strip()
