@@ -141,7 +141,7 @@ def script(peer: Peer, fault: Fault) -> str:
         ATTEMPTS if peer is SUBMIT else "ENDED=/dev/null",
         f"echo training begins at step $(cat {checkpoint} 2>/dev/null || echo 0)",
         "" if peer is TRAIN else f"echo 100 > {checkpoint}",
-        f"trap 'echo told to stop > $ENDED; exit {codes['stopped']}' TERM",
+        f"trap 'echo asked to stop > $ENDED; exit {codes['stopped']}' TERM",
         "tell 74 'No space left on device'" if peer is SUBMIT and fault.work is FULL else "",
         DEADLINE if peer is SUBMIT else "",
         fault.work % codes,

@@ -60,7 +60,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_at_the_same_step(recipe: Pa
     assert small_runs.wait(processes) == [PREEMPTED_EXIT_CODE] * 2
     last_step = small_runs.metrics(directory)[-1]["step"]
     assert small_runs.checkpoints(directory)[-1].name == f"step-{last_step:06d}"
-    assert log.read_text().count(f"told to stop after step {last_step}") == 2
+    assert log.read_text().count(f"asked to stop after step {last_step}") == 2
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

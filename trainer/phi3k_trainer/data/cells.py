@@ -49,7 +49,8 @@ def image_sources(value: object, folder: Path | None, column: str, max_bytes: in
         raise UnusableRowError("missing_image", f"column '{column}' has no picture: {value!r}")
     if isinstance(value, str):
         return (_from_text(value.strip(), folder, column, max_bytes),)
-    raise UnusableRowError("missing_image", f"column '{column}' is no picture, path or URL but {type(value).__name__}")
+    kind = type(value).__name__
+    raise UnusableRowError("missing_image", f"column '{column}' is neither a picture nor a path nor a URL but {kind}")
 
 
 def _from_text(text: str, folder: Path | None, column: str, max_bytes: int) -> ImageSource:

@@ -107,7 +107,7 @@ def evaluate(
 
     Raises:
         DataError: there is no held-out row.
-        StoppedError: the run was told to stop.
+        StoppedError: the run was asked to stop.
     """
     if not held_out:
         raise DataError("there is no held-out row to evaluate on: raise data.eval_fraction or add rows")
@@ -161,7 +161,7 @@ def predict_examples(generator: Generator, examples: Sequence[Example], reader: 
     """Ask for the last answer of every example.
 
     Raises:
-        StoppedError: the run was told to stop.
+        StoppedError: the run was asked to stop.
     """
     answers = generator.answers([Question(one.key, one.turns[:-1], one.images) for one in examples])
     return [

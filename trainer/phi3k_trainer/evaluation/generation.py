@@ -23,7 +23,7 @@ from phi3k_trainer.prompts.encoding import SpecialTokens
 
 
 class StoppedError(Exception):
-    """The run was told to stop while answers were generated; what was generated so far is dropped."""
+    """The run was asked to stop while answers were generated; what was generated so far is dropped."""
 
 
 @dataclass(frozen=True)

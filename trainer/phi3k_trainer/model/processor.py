@@ -280,10 +280,10 @@ def _by_text(texts: Sequence[str], images: Any) -> list[list[Picture]]:
 def _as_rgb(picture: Any) -> Image.Image:
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise DataError(f"an array {picture.dtype} {list(picture.shape)} is no picture: it must be uint8 [H, W, 3]")
+            raise DataError(f"an array {picture.dtype} {list(picture.shape)} is not a picture: pass uint8 [H, W, 3]")
         picture = Image.fromarray(picture)
     if not isinstance(picture, Image.Image):
-        raise DataError(f"a {type(picture).__name__} is no picture: pass PIL pictures or arrays uint8 [H, W, 3]")
+        raise DataError(f"a {type(picture).__name__} is not a picture: pass PIL pictures or arrays uint8 [H, W, 3]")
     if 0 in picture.size:
         raise DataError(f"the picture has {picture.width} x {picture.height} pixels")
     return to_rgb(picture)

@@ -142,7 +142,7 @@ def _parse(text: str) -> tuple[list[str], list[_Field]]:
         elif not name.strip():
             raise RecipeError(f"'{text}': a column name is missing in '{match.group()}'")
         elif not FORMAT_SPEC.fullmatch(spec):
-            raise RecipeError(f"'{text}': '{spec}' is no format for column '{name}'; one that is: '.2f'")
+            raise RecipeError(f"'{text}': '{spec}' is not a format for column '{name}'; one is '.2f'")
         else:
             fields.append(_Field(name, spec))
             literals.append("")

@@ -102,8 +102,8 @@ def read_attempts(directory: Path, replica: str) -> list[Attempt]:
 def count_fruitless(attempts: Sequence[Attempt], checkpoint: str | None) -> int:
     """How many of the last attempts in a row failed and left no newer checkpoint than they found.
 
-    One that saved when told to stop doesn't count, nor what went before a permanent error: somebody corrected that. One
-    that was killed while it waited for its peers is passed over.
+    One that saved when asked to stop doesn't count, nor what went before a permanent error: somebody corrected that.
+    One that was killed while it waited for its peers is passed over.
     """
     count = 0
     for attempt in reversed(attempts):

@@ -147,7 +147,7 @@ def ends_first(environment: Mapping[str, str], host: str) -> bool:
 
 
 def linger(seconds: float) -> None:
-    """Wait so long, or until told to stop."""
+    """Wait so long, or until asked to stop."""
     told_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())
     told_to_stop.wait(seconds)

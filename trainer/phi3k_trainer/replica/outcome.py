@@ -60,7 +60,7 @@ def combine(
     Args:
         outcomes: What the processes left.
         status: As `os.waitstatus_to_exitcode` gives it; negative: killed by that signal.
-        deadline_passed: Whether that is why they were told to stop.
+        deadline_passed: Whether that is why they were asked to stop.
         killed_by: The signal that killed the first process that failed, if one did.
         out_of_memory: Whether the kernel has killed a process of the container to free memory.
     """

@@ -34,7 +34,7 @@ class Tracker:
         """Take one line that a person watching should see."""
 
     def preempting(self) -> None:
-        """Hear that the run was told to stop and will be started again."""
+        """Hear that the run was asked to stop and will be started again."""
 
     def finish(self, exit_code: int) -> None:
         """Hear that the run is over; nothing comes after."""

@@ -35,7 +35,7 @@ FREE_FIELDS = (
     "data.error_budget",
 )
 
-# One that was told to stop, or whose node was lost, may hold the directory for a moment after its successor began.
+# One that was asked to stop, or whose node was lost, may hold the directory for a moment after its successor began.
 PATIENCE_SECONDS = 30.0
 _TABLE = re.compile(r"step-(\d+)\.jsonl")
 

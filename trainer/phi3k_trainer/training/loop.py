@@ -67,7 +67,7 @@ class Loop:
         """Train to the end of the plan, or until early stopping.
 
         Raises:
-            PreemptedError: told to stop; everything up to the last step is saved.
+            PreemptedError: asked to stop; everything up to the last step is saved.
             StorageError: the last state could not be saved.
             TrainingError: the loss is not finite on held-out rows, or in training and the recipe or ten such steps in
                 a row say stop.
@@ -200,7 +200,7 @@ class Loop:
         return self.is_finished() or (every is not None and state.step % every == 0)
 
     def _evaluate(self) -> None:
-        """Measure the loss on the held-out rows and fill the table of fixed samples; undone if told to stop."""
+        """Measure the loss on the held-out rows and fill the table of fixed samples; undone if asked to stop."""
         state = self.state
         with self.health.meanwhile("evaluating"), evaluating(self.model):
             loss = self._evaluation_loss()
@@ -236,7 +236,7 @@ class Loop:
         return predict_examples(self.generator, samples, AnswerReader(self.recipe))
 
     def _evaluation_loss(self) -> float | None:
-        """Mean cross entropy a label over the held-out rows that the recipe uses, or None when told to stop."""
+        """Mean cross entropy a label over the held-out rows that the recipe uses, or None when asked to stop."""
         data = self.evaluation_data
         shares = split_step(
             range(len(data.examples)),
@@ -273,5 +273,5 @@ class Loop:
             self._save(must_succeed=True)
         self.tracker.preempting()
         step, checkpoint = self.state.step, str(self.keeper.path_of(self.state.step))
-        message = f"told to stop after step {step} of {len(self.plan)}; saved in {checkpoint}. Go on with --resume."
+        message = f"asked to stop after step {step} of {len(self.plan)}; saved in {checkpoint}. Continue with --resume."
         raise PreemptedError(message, step, checkpoint)

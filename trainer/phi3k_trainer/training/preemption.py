@@ -1,4 +1,4 @@
-"""Being told to stop: SIGTERM (a node is drained, a pod is preempted) and Ctrl-C."""
+"""Being asked to stop: SIGTERM (a node is drained, a pod is preempted) and Ctrl-C."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from phi3k_trainer.errors import Phi3kError
 
 
 class PreemptedError(Phi3kError):
-    """The run was told to stop; what it had learned is saved."""
+    """The run was asked to stop; what it had learned is saved."""
 
     exit_code = PREEMPTED_EXIT_CODE
 
@@ -26,7 +26,7 @@ class StopNow(BaseException):
 
 
 class StopRequest:
-    """Whether the run was told to stop, and whether that may interrupt what goes on or has to wait for a save."""
+    """Whether the run was asked to stop, and whether that may interrupt what goes on or has to wait for a save."""
 
     def __init__(self) -> None:
         """Nobody has asked yet, and until training begins there is nothing to save."""
@@ -47,7 +47,7 @@ class StopRequest:
         try:
             yield
         except StopNow:
-            raise PreemptedError("told to stop; there was nothing left to save. Go on with --resume.") from None
+            raise PreemptedError("asked to stop; there was nothing left to save. Continue with --resume.") from None
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)

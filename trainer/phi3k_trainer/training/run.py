@@ -66,7 +66,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         console: Where the first process prints; None: standard output.
 
     Raises:
-        PreemptedError: told to stop by SIGTERM or Ctrl-C, and saved.
+        PreemptedError: asked to stop by SIGTERM or Ctrl-C, and saved.
         Phi3kError: with the message and the exit code for the user.
     """
     stop_request = StopRequest()
@@ -116,7 +116,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
 
 
 def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
-    """Evaluate the trained model by generation, once. Raises PreemptedError when told to stop meanwhile."""
+    """Evaluate the trained model by generation, once. Raises PreemptedError when asked to stop meanwhile."""
     held_out = preparation.evaluation.examples
     if not held_out:
         return None
@@ -131,7 +131,7 @@ def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
     except StoppedError:
         loop.tracker.preempting()
         checkpoint = str(loop.keeper.path_of(step))
-        message = f"told to stop during the last evaluation; the training is done and saved in {checkpoint}. "
+        message = f"asked to stop during the last evaluation; the training is done and saved in {checkpoint}. "
         raise PreemptedError(message + "--resume evaluates again.", step, checkpoint) from None
     if loop.processes.is_first:
         loop.tracker.log(step, evaluated.evaluation.metrics())

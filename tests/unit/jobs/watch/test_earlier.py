@@ -7,7 +7,7 @@ import pytest
 
 from phi3k_jobs.watch.earlier import Earlier, explained, in_events, in_first_line, in_pods
 
-SAVED = {"exit_code": 143, "message": "told to stop after step 12", "step": 12, "checkpoint": "/runs/demo/step-000012"}
+SAVED = {"exit_code": 143, "message": "asked to stop after step 12", "step": 12, "checkpoint": "/runs/demo/step-000012"}
 
 
 def events(*messages: str) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def test_the_operators_newest_words_come_before_its_codes() -> None:
             "Pod: team.demo-master-0 exited with code 143",
         )
     )
-    assert first.message == "demo-master-0 ended with 143: told to stop after step 12"
+    assert first.message == "demo-master-0 ended with 143: asked to stop after step 12"
 
 
 def test_a_code_alone_is_told_too_and_success_is_none() -> None:

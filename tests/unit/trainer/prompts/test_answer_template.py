@@ -104,8 +104,8 @@ def test_hostile_braces_are_a_template_or_a_recipe_error(text: str) -> None:
         ("{a{b}}", "lone '{' at character 1"),
         ("{}", "column name is missing"),
         ("{ }", "column name is missing"),
-        ("{price:zz}", "'zz' is no format for column 'price'"),
-        ("{price:99999999999d}", "is no format"),
+        ("{price:zz}", "'zz' is not a format for column 'price'"),
+        ("{price:99999999999d}", "is not a format"),
         ("{price:{width}}", "lone"),
     ],
 )

@@ -12,7 +12,7 @@ from phi3k_trainer.replica.outcome import Outcome
 from tests.small_runs import RECIPE
 
 KILLED = Outcome(137, "a process was killed by SIGKILL before the run could save")
-SAVED = Outcome(143, "told to stop after step 4", step=4, checkpoint="/runs/demo/checkpoints/step-000004")
+SAVED = Outcome(143, "asked to stop after step 4", step=4, checkpoint="/runs/demo/checkpoints/step-000004")
 GAVE_UP = Outcome(70, "gave up")
 
 
@@ -41,7 +41,7 @@ def test_an_attempt_keeps_its_lines_behind_their_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "said"),
-    [(SAVED, "ended with 143: told to stop after step 4"), (None, "ended without a word")],
+    [(SAVED, "ended with 143: asked to stop after step 4"), (None, "ended without a word")],
     ids=["saved", "lost"],
 )
 def test_the_next_attempt_says_how_the_one_before_ended(

@@ -67,7 +67,7 @@ def _attempt(path: Path, max_bytes: int | None, read: Read) -> PictureFile:
     except (FileNotFoundError, NotADirectoryError):
         raise PictureFileError("missing_file", f"{path} does not exist") from None
     except ValueError as error:  # a name that no file can have
-        raise PictureFileError("missing_file", f"{str(path)!r} is no file's name: {error}") from error
+        raise PictureFileError("missing_file", f"{str(path)!r} is not a file's name: {error}") from error
     except OSError as error:
         broken = PictureFileError("unreadable_file", f"{path}: {error.strerror or error}")
         raise blamed(error, path, broken) from error
