@@ -114,7 +114,7 @@ def claim(directory: RunDirectory, recipe: Recipe, *, resume: bool) -> None:
             _forget_preparation(directory)
     if holds_work and not resume:
         raise OutputError(
-            f"{directory.path} already holds a run of this recipe. Go on with --resume, choose another name, "
+            f"{directory.path} already holds a run of this recipe. Continue with --resume, choose another name, "
             "or move that directory away."
         )
     write_atomically(directory.recipe, dump_recipe(without_env(recipe)).encode(), "checkpoint.directory")
