@@ -45,7 +45,8 @@ from phi3k_trainer.evaluation.generation import Generator, Question
 from phi3k_trainer.model.loading import load_model
 from phi3k_trainer.prompts.conversation import Turn
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
-from phi3k_trainer.training.parallel import joined_processes, shard
+from phi3k_trainer.distributed.processes import joined_processes
+from phi3k_trainer.training.parallel import shard
 
 base, pictures, output = Path(sys.argv[1]), sys.argv[2].split(","), Path(sys.argv[3])
 with joined_processes() as processes:
