@@ -125,7 +125,8 @@ def test_an_exec_plugin_that_fails(phi3k: Command, tmp_path: Path) -> None:
     config = as_user(phi3k.cluster, tmp_path / "config", exec=plugin)
     result = Command(phi3k.cluster, phi3k.namespace, config)("list")
     assert result.code == 77
-    assert "are not accepted" in result.err
+    assert "/nowhere/cloud-login" in result.err
+    assert "is not installed" in result.err
 
 
 def test_an_exec_plugin_that_works(phi3k: Command, tmp_path: Path) -> None:
