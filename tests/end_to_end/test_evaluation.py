@@ -138,6 +138,9 @@ def test_a_missing_picture_a_broken_one_and_a_missing_run_are_named(
     broken.write_bytes(pictures[0].read_bytes()[:-300])
     with pytest.raises(DataError, match=r"broken\.png: the picture is damaged"):
         predict(run.directory.path, [broken])
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(MissingInputError, match=r"pipe\.png can't be read: not a regular file"):
+        predict(run.directory.path, [tmp_path / "pipe.png"])
     with pytest.raises(MissingInputError, match="is not there"):
         predict(tmp_path / "no-run", pictures[:1])
 

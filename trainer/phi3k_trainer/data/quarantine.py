@@ -40,7 +40,7 @@ class QuarantineReport:
             f"{len(self.rejections)} of {self.considered} rows can't be used ({reasons}), more than data.error_budget "
             f"{error_budget:g} allows ({int(allowed)}). The first: {self.rejections[0].detail}. "
             f"Each is listed in {self.path}. "
-            "Mend the rows, or raise data.error_budget to train without them."
+            "Correct the rows, or raise data.error_budget to train without them."
         )
 
 

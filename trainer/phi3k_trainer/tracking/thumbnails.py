@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from phi3k_trainer.files import read_document
 from phi3k_trainer.images.decode import decode_image
 
 
@@ -12,8 +13,8 @@ def thumbnail(path: Path, pixels: int, *, max_pixels: int) -> Image.Image:
 
     Raises:
         ImageError: the file is not a picture of at most `max_pixels`.
-        OSError: the file can't be read.
+        OSError: the file can't be read, or is not a regular file.
     """
-    image = decode_image(path.read_bytes(), max_pixels=max_pixels)
+    image = decode_image(read_document(path), max_pixels=max_pixels)
     image.thumbnail((pixels, pixels))
     return image

@@ -14,7 +14,7 @@ from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.errors import DataError, MissingInputError, UsageError
 from phi3k_trainer.evaluation.evaluate import Evaluated, evaluate
 from phi3k_trainer.evaluation.generation import Generator, Question
-from phi3k_trainer.files import write_atomically
+from phi3k_trainer.files import read_document, write_atomically
 from phi3k_trainer.images.decode import ImageError, decode_image, image_header
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.model.loading import load_model, resolve_base
@@ -135,7 +135,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, prompt: str | N
 
 def _read_picture(path: Path) -> StoredImage:
     try:
-        content = path.read_bytes()
+        content = read_document(path)
     except OSError as error:
         raise MissingInputError(f"{path} can't be read: {error.strerror}") from error
     try:
@@ -147,7 +147,7 @@ def _read_picture(path: Path) -> StoredImage:
 
 def _check_pixels(path: Path, max_pixels: int) -> None:
     try:
-        decode_image(path.read_bytes(), max_pixels=max_pixels)
+        decode_image(read_document(path), max_pixels=max_pixels)
     except ImageError as error:
         raise DataError(f"{path}: {error}") from error
 

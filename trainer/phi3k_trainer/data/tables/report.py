@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from phi3k_trainer.data.tables.columns import Column, is_image, is_missing, read_columns
 from phi3k_trainer.errors import DataError, MissingInputError, StorageError
+from phi3k_trainer.files import read_document
 from phi3k_trainer.images.decode import decode_image, image_header
 from phi3k_trainer.images.errors import ImageError
 from phi3k_trainer.page.charts import Spread, bar_chart, histogram, spread_chart
@@ -84,7 +85,7 @@ def _look_at_pictures(listed: Mapping[str, Column], root: Path) -> _Pictures:
     sampled = {row for row, _ in chosen[:: max(1, len(chosen) // SAMPLES)][:SAMPLES]}
     for row, value in chosen:
         try:
-            data = (root / value).read_bytes()
+            data = read_document(root / value)
             sizes.append(image_header(data)[1:])
             if row in sampled:
                 samples.append((decode_image(data, max_pixels=MAX_PIXELS), _caption(listed, row)))
