@@ -4,6 +4,7 @@ torchrun's environment variables say how many there are; without them there is o
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from phi3k_trainer.distributed.gpus import device_of
 
 # Fetching and checking a whole data set happens on rank 0 while the others wait.
 PREPARATION_TIMEOUT = timedelta(hours=24)
+# gloo's threads release the tensors of the last collective a moment after it is done, and need the interpreter for it:
+# one that ends in this moment aborts the process (torch 2.15: 4 of about 20 ends on a busy machine).
+SETTLING_SECONDS = 0.3
 
 
 Value = TypeVar("Value")
@@ -93,3 +97,4 @@ def joined_processes() -> Iterator[Processes]:
         yield Processes(distributed.get_rank(), world_size, device)
     finally:
         distributed.destroy_process_group()
+        time.sleep(SETTLING_SECONDS)
