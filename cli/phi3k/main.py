@@ -31,8 +31,8 @@ from phi3k_trainer.terminal import escaped, escaped_message
 INTERRUPTED_EXIT_CODE = 130
 BROKEN_PIPE_EXIT_CODE = 141
 UNEXPECTED_EXIT_CODE = 70
-# Some ten microseconds. libgomp's own is thirty times as long, in which a thread on a busy machine keeps the core from
-# the very thread that it waits for.
+# A thirtieth of libgomp's own. A thread that turns longer keeps the core, on a busy machine, from the very thread that
+# it waits for.
 TURNS_BEFORE_A_THREAD_SLEEPS = "10000"
 
 app = typer.Typer(

@@ -166,3 +166,7 @@ def test_neither_side_spells_a_name_or_path_of_the_contract_again() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in owned
     ]
     assert not elsewhere
+
+
+def test_a_first_line_of_another_shape_is_not_an_attempt() -> None:
+    assert contract.read_later_attempt('{"attempt": 2, "message": "m", "previous": 5}') is None

@@ -176,7 +176,7 @@ def read_later_attempt(line: str) -> AttemptStart | None:
         record = json.loads(line)
         previous = record["previous"] or {}
         return AttemptStart(record["attempt"], record["message"], previous.get("exit_code"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -109,10 +109,6 @@ def _refuse_contradictions(who: str, user: Manifest) -> None:
         raise MissingInputError(f"{who} has a client-certificate and no client-key")
 
 
-def _has(entry: Manifest, key: str) -> bool:
-    return bool(entry.get(key) or entry.get(f"{key}-data"))
-
-
 def _authorize(configuration: "Configuration", value: str) -> None:
     configuration.api_key["authorization"] = value
 

@@ -59,8 +59,8 @@ class SeenGpus:
             return "Set cluster.image to an image whose torch is built for this GPU"
         if not self.devices:
             return (
-                "The container got no GPU: its runtime class is not NVIDIA's. Ask for `nvidia` as the default runtime "
-                "of the node's container runtime (k3s and RKE2 don't set it), or for a device plugin that passes GPUs"
+                "The container got no GPU: its runtime class is not NVIDIA's. Set cluster.pod.runtime_class to nvidia "
+                "(k3s and RKE2 need it), ask for a device plugin that passes GPUs"
             )
         if self.error is not None:
             return "Update the node's driver to one for this CUDA, or set cluster.image to an image of an older CUDA"

@@ -13,8 +13,8 @@ def return_large_blocks() -> None:
     """Let glibc give each large block back to the system as soon as it is freed.
 
     By itself it raises its threshold for that to as much as 32 MiB, following what is freed. Activations then lie in
-    the heap, and what stays between them (gradients, moments) keeps their holes resident: at 805 tokens and 2 of the
-    published layers a LoRA step peaks 423 MiB over the plan so, 103 MiB with the threshold fixed.
+    the heap, and what stays between them (gradients, moments) keeps their holes resident. `bench/step_memory.py` prints
+    the peak of a step beside the plan's.
     """
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
