@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -77,7 +78,8 @@ def of_container(pod: Manifest, ended: Manifest) -> Ending:
     message = ended.get("message", "")
     outcome = outcome_in(message)
     checkpoint = outcome.get("checkpoint")
-    if reason == "OOMKilled":
+    # The reason stays where the kernel killed one process and the entry point went on: its own words say more then.
+    if reason == "OOMKilled" and not (outcome and code != SIGNAL_EXIT_CODE_BASE + signal.SIGKILL):
         cause = f"{name} used more memory than it may (OOMKilled)"
         return Ending(cause, "raise cluster.resources.memory", code, checkpoint)
     if reason in START_REASONS:

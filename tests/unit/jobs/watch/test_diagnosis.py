@@ -27,6 +27,14 @@ def test_how_a_container_ended(code: int, reason: str, words: str) -> None:
     assert found.exit_code == code
 
 
+def test_what_the_entry_point_says_after_a_process_lost_its_memory_comes_before_the_runtimes_reason() -> None:
+    said = json.dumps({"exit_code": 78, "message": "this recipe needs about 1.1 GiB on each device, which has 0.6"})
+    failed = pod("demo-0", "Failed", containerStatuses=ended(78, reason="OOMKilled", message=said))
+    found = diagnose(Facts(run("Failed"), [failed]))
+    assert "needs about 1.1 GiB" in found.cause
+    assert "correct the recipe" in found.action
+
+
 def queued(*conditions: tuple[str, str, str], active: bool = True) -> Diagnosis:
     """The diagnosis of a suspended run of the queue `team`, from Kueue's conditions: type, status, message."""
     stated = [{"type": kind, "status": status, "message": message} for kind, status, message in conditions]
