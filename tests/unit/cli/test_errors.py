@@ -123,6 +123,18 @@ def wait_until_it_reads(child: subprocess.Popen[str], fifo: int) -> None:
     time.sleep(0.2)
 
 
+def interrupt(child: subprocess.Popen[str]) -> str:
+    """Press Ctrl-C, and again where Python has missed it on its way into a read; return what the child has printed."""
+    for _ in range(10):
+        child.send_signal(signal.SIGINT)
+        try:
+            return child.communicate(timeout=10)[1]
+        except subprocess.TimeoutExpired:
+            continue
+    child.kill()
+    raise AssertionError("Ctrl-C doesn't end the command")
+
+
 def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     fifo = tmp_path / "recipe.yaml"
     os.mkfifo(fifo)  # reading it waits until somebody writes: the command is caught at work
@@ -131,8 +143,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
     )
     writer = os.open(fifo, os.O_WRONLY)  # returns once the command has opened it
     wait_until_it_reads(child, writer)
-    child.send_signal(signal.SIGINT)
-    _, error = child.communicate(timeout=60)
+    error = interrupt(child)
     os.close(writer)
     assert child.returncode == 130
     assert error == "interrupted\n"

@@ -1,11 +1,8 @@
 """The command starts in a blink: nothing heavy is imported before a verb needs it."""
 
 import json
-import os
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +16,8 @@ sys.stdout.flush()
 print(json.dumps([code, [name for name in {HEAVY!r} if name in sys.modules]]), file=sys.stderr)
 """
 
-BLINK_SECONDS = 0.3
+# 344 and 325 were counted, which take about 0.2 s of processor time; with torch there are over 1,000.
+MOST_MODULES = 400
 
 
 @pytest.mark.parametrize(
@@ -41,18 +39,15 @@ def test_no_heavy_package_is_imported(arguments: list[str]) -> None:
     assert json.loads(done.stderr.splitlines()[-1]) == [0, []]
 
 
-def processor_seconds(arguments: list[str], bytecode: Path) -> float:
-    """User and system time of one run with compiled bytecode: what a start costs, however busy the machine is."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "phi3k.main", *arguments]
-    subprocess.run(command, capture_output=True, check=True, timeout=60, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def modules_imported(arguments: list[str]) -> int:
+    """How many modules one command line has imported by its end: what a start costs, the same on every machine."""
+    script = "import sys; from phi3k.main import main; main(sys.argv[1:]); print(len(sys.modules), file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
+    return int(done.stderr.splitlines()[-1])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["recipe", "check", "demo"]], ids=" ".join)
-def test_a_start_takes_less_than_a_blink(arguments: list[str], tmp_path: Path) -> None:
-    # The first run compiles, as installing does; the fastest of the others is the one least disturbed.
-    assert min(processor_seconds(arguments, tmp_path) for _ in range(5)) < BLINK_SECONDS
+def test_a_start_imports_few_modules(arguments: list[str]) -> None:
+    assert modules_imported(arguments) <= MOST_MODULES
