@@ -29,9 +29,10 @@ from phi3k_trainer.prompts.encoding import SpecialTokens
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
 from phi3k_trainer.recipe import parse_recipe
 from phi3k_trainer.recipe.model import TinySection
-from phi3k_trainer.training.optimization import Precision, add_gradients, clip_gradients, evaluating
+from phi3k_trainer.training.optimization import add_gradients, clip_gradients, evaluating
 from phi3k_trainer.training.parallel import TokenLoss, replicate, shard
 from phi3k_trainer.tuning.model import build_tuned_model
+from phi3k_trainer.tuning.precision import Precision
 from tests.small_runs import CONTEXT
 
 WINDOW = 48

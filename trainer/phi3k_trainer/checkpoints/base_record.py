@@ -10,9 +10,11 @@ from pydantic import ConfigDict, with_config
 
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import convert, damage_named, damaged, read_json, reading
-from phi3k_trainer.model.loading import hub_commit
+from phi3k_trainer.model.loading import hub_commit, resolve_base
 from phi3k_trainer.model.stored import weight_files
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.model import TINY
+from phi3k_trainer.run_directory import RunDirectory
 
 _READ_BESIDES_WEIGHTS = ("config.json", "tokenizer.json")
 
@@ -63,6 +65,14 @@ def read_base_record(path: Path, remedy: str) -> BaseRecord | None:
         return None
     with damage_named(path, remedy):
         return convert(BaseRecord, read_json(path, remedy))
+
+
+def find_base(recipe: Recipe, directory: RunDirectory, recorded: BaseRecord | None) -> Path:
+    """The directory of the model that a run starts from: of a hub's repository, the commit that was recorded."""
+    if recipe.model.base == TINY:
+        return directory.base
+    commit = recorded.commit if recorded else None
+    return resolve_base(recipe.model.base, commit or recipe.model.revision)
 
 
 def check_base(recorded: BaseRecord, found: BaseRecord, run: Path, directory: Path) -> None:

@@ -27,8 +27,8 @@ from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.trained.opening import load_trained
-from phi3k_trainer.training.optimization import Precision
 from phi3k_trainer.tuning.model import torch_dtype
+from phi3k_trainer.tuning.precision import Precision
 
 
 @dataclass(frozen=True)

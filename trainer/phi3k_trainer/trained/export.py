@@ -17,9 +17,9 @@ from phi3k_trainer.trained.adapter_config import short_adapter_config
 from phi3k_trainer.trained.opening import load_trained
 from phi3k_trainer.trained.proof import MERGED, SAME_WEIGHTS, check_difference, difference, example, logits_of
 from phi3k_trainer.trained.published_layout import complete_layout, find_remote_code
-from phi3k_trainer.training.optimization import Precision
 from phi3k_trainer.tuning.adapters import merge_adapters
 from phi3k_trainer.tuning.model import torch_dtype
+from phi3k_trainer.tuning.precision import Precision
 
 
 @dataclass(frozen=True)

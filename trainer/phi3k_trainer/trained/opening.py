@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from phi3k_trainer.checkpoints.base_record import check_base, read_base_record, record_base
+from phi3k_trainer.checkpoints.base_record import check_base, find_base, read_base_record, record_base
 from phi3k_trainer.checkpoints.files import checkpoint_step, find_damage, newest_verified
 from phi3k_trainer.checkpoints.keeper import ANOTHER_CHECKPOINT, RECIPE_FILE
 from phi3k_trainer.checkpoints.tensors import load_trained_weights
@@ -15,7 +15,6 @@ from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.model.processor import Phi3VProcessor
 from phi3k_trainer.recipe import Recipe, parse_recipe
 from phi3k_trainer.run_directory import BASE_RECORD, RunDirectory
-from phi3k_trainer.training.preparation import find_base
 from phi3k_trainer.tuning.model import build_tuned_model
 
 

@@ -27,11 +27,12 @@ from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.tracker import Tracker
 from phi3k_trainer.training.harmful_steps import check_evaluation, count_step, reason_to_skip
 from phi3k_trainer.training.loader import StepLoader
-from phi3k_trainer.training.optimization import Precision, add_gradients, clip_gradients, evaluating
+from phi3k_trainer.training.optimization import add_gradients, clip_gradients, evaluating
 from phi3k_trainer.training.parallel import gradients_add_up_in_fixed_order
 from phi3k_trainer.training.preemption import PreemptedError, StopRequest
 from phi3k_trainer.training.schedule import learning_rate_factor
 from phi3k_trainer.training.speed import SpeedMeter
+from phi3k_trainer.tuning.precision import Precision
 
 
 @dataclass

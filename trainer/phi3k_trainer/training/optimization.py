@@ -3,8 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,20 +13,7 @@ from torch.distributed.tensor import DTensor
 from phi3k_trainer.data.batches import MicroBatch
 from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.training.parallel import gradients_stay_local
-
-
-@dataclass(frozen=True)
-class Precision:
-    """How the forward pass computes."""
-
-    dtype: torch.dtype
-    """Type of matrix products."""
-    use_autocast: bool
-    """Whether float32 weights have to be cast on the way (FSDP does it by itself)."""
-
-    def context(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The context of a forward pass on `device`."""
-        return torch.autocast(device.type, self.dtype) if self.use_autocast else nullcontext()
+from phi3k_trainer.tuning.precision import Precision
 
 
 def adamw(groups: list[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.AdamW:

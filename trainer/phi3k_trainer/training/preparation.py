@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.text import Text
 from transformers import PreTrainedTokenizerFast
 
-from phi3k_trainer.checkpoints.base_record import BaseRecord, check_base, read_base_record, record_base
+from phi3k_trainer.checkpoints.base_record import BaseRecord, check_base, find_base, read_base_record, record_base
 from phi3k_trainer.data.dataset import Dataset, Example, prepare_dataset
 from phi3k_trainer.data.encoding import Encoder, MeasuredExamples, measure_examples
 from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import encode_json, write_atomically
 from phi3k_trainer.model import Phi3VConfig
-from phi3k_trainer.model.loading import load_config, resolve_base
+from phi3k_trainer.model.loading import load_config
 from phi3k_trainer.model.tiny import build_tiny
 from phi3k_trainer.progress import Progress
 from phi3k_trainer.prompts.tokenizer import load_tokenizer
@@ -82,14 +82,6 @@ def prepare_run(
         raise DataError("processes see different data: let data.cache be one directory that all of them share")
     base_record = _same_base(recipe, directory, base, processes)
     return Preparation(dataset, base, base_record, config, tokenizer, encoder, train, evaluation)
-
-
-def find_base(recipe: Recipe, directory: RunDirectory, recorded: BaseRecord | None) -> Path:
-    """The directory of the model that a run starts from: of a hub's repository, the commit that was recorded."""
-    if recipe.model.base == TINY:
-        return directory.base
-    commit = recorded.commit if recorded else None
-    return resolve_base(recipe.model.base, commit or recipe.model.revision)
 
 
 def _same_base(recipe: Recipe, directory: RunDirectory, base: Path, processes: Processes) -> BaseRecord:

@@ -35,12 +35,13 @@ from phi3k_trainer.training.allocator import return_large_blocks
 from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
 from phi3k_trainer.training.directory import claim, evaluation_of, forget_results_after, held
 from phi3k_trainer.training.loop import Loop
-from phi3k_trainer.training.optimization import Precision, adamw
+from phi3k_trainer.training.optimization import adamw
 from phi3k_trainer.training.parallel import TokenLoss, replicate, shard
 from phi3k_trainer.training.preemption import PreemptedError, StopRequest
 from phi3k_trainer.training.preparation import Preparation, prepare_run
 from phi3k_trainer.tuning.model import build_tuned_model, torch_dtype
 from phi3k_trainer.tuning.parameter_groups import parameter_groups
+from phi3k_trainer.tuning.precision import Precision
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from phi3k_trainer.checkpoints.base_record import BaseRecord, check_base, read_base_record, record_base
+from phi3k_trainer.checkpoints.base_record import BaseRecord, check_base, find_base, read_base_record, record_base
 from phi3k_trainer.errors import DataError, MissingInputError
 from phi3k_trainer.run_directory import RunDirectory
-from phi3k_trainer.training.preparation import find_base
 from tests.unit.trainer.conftest import recipe_with
 
 OLD, NEW = "a" * 40, "b" * 40
