@@ -15,6 +15,7 @@ from phi3k.commands import (
     doctor,
     evaluate,
     export,
+    fetch,
     init,
     logs,
     plan,
@@ -64,7 +65,7 @@ def phi3k(
 HERE, CLUSTER, RECIPES = "Train here", "On a cluster", "Data and recipes"
 for panel, modules in {
     HERE: (train, evaluate, predict, export, plan, doctor),
-    CLUSTER: (submit, render, runs, logs),
+    CLUSTER: (submit, render, runs, logs, fetch),
     RECIPES: (init,),
 }.items():
     for module in modules:

@@ -47,6 +47,16 @@ def gibibytes(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
+def megabytes(count: int) -> str:
+    """Bytes as `12.3 MB`, in the unit that suits them."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say it: `45 s`, `12 min`, `3.4 h`, `2.1 d`."""
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):

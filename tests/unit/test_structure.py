@@ -31,6 +31,7 @@ FLOORS = [
     {"jobs.render", "jobs.runs"},
     {"jobs.helm_values", "jobs.watch"},
     {"jobs.submit"},
+    {"jobs.transfer"},
     {"cli"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -60,7 +60,7 @@ class Cluster:
         headers = {"Content-Type": content_type, "Accept-Encoding": "gzip"}
 
         def ask() -> Any:
-            with self._explaining(what or f"{method} {path}"):
+            with self.explaining(what or f"{method} {path}"):
                 payload = self._send(method, path, query, body, headers, READ_SECONDS).data
             return _decode(payload) if payload else None
 
@@ -78,7 +78,7 @@ class Cluster:
         Raises:
             Phi3kError: the server can't be reached, refuses, or falls silent.
         """
-        with self._explaining(what):
+        with self.explaining(what):
             response = self._send("GET", path, query, None, {}, SILENT_STREAM_SECONDS)
             try:
                 yield response
@@ -107,7 +107,7 @@ class Cluster:
         return response
 
     @contextmanager
-    def _explaining(self, what: str) -> Iterator[None]:
+    def explaining(self, what: str) -> Iterator[None]:
         """Turn the client's exceptions into errors that say what could not be done."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError

@@ -18,6 +18,8 @@ RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("monitoring.coreos.com", ("podmonitors",), APPLIED),
     ("", ("pods",), ("get", "list")),
     ("", ("pods/log",), ("get",)),
+    # By this alone files are copied out of a pod; everything else works without it.
+    ("", ("pods/exec",), ("create", "get")),
     ("", ("events", "resourcequotas"), ("list",)),
     ("kueue.x-k8s.io", ("localqueues",), ("list",)),
     ("kueue.x-k8s.io", ("workloads",), ("list", "patch")),

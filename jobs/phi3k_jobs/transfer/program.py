@@ -1,0 +1,280 @@
+"""The program of the short pod, and the form in which it and this side exchange files.
+
+Its text is sent with the pod, so both sides always have the same version of it, whatever the image holds. That is why
+it imports nothing but the standard library. It follows no link and opens nothing outside the folder it is given.
+
+    program.py keep IDLE_SECONDS     waits until nobody has asked for anything for so long
+    program.py list FOLDER           prints what lies in the folder, as one line of JSON
+    program.py send FOLDER           reads one line of JSON with the wanted files, and writes them as frames
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+MISSING_INPUT_EXIT_CODE = 66
+STORAGE_EXIT_CODE = 74
+
+FILE, DATA, END, FAILED, WORKING, DONE = b"FDEXWZ"
+"""Kinds of frame: a file begins, its bytes, it is whole, it can't be had, still reading, no more files."""
+HEAD = struct.Struct(">BI")
+"""Kind and length of what follows."""
+MOST_BYTES = 2**20
+"""Of a frame; what is longer was not written by this program."""
+BLOCK = 2**18
+NEWS_SECONDS = 1.0
+"""While nothing is sent, as files are compared, a frame says so this often."""
+ALIVE = "/tmp/phi3k-transfer"
+"""A file that is touched while somebody is served."""
+
+
+class FormError(Exception):
+    """What was read is not what this program writes."""
+
+
+class Frames:
+    """Reads frames out of a stream that arrives in pieces of any size."""
+
+    def __init__(self) -> None:
+        """Begin at the start of a stream."""
+        self._rest = bytearray()
+        self.is_done = False
+
+    def feed(self, piece: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the frames that are whole after `piece`.
+
+        Raises:
+            FormError: the stream is not one of this program.
+        """
+        self._rest += piece
+        while len(self._rest) >= HEAD.size:
+            kind, length = HEAD.unpack_from(self._rest)
+            if kind not in (FILE, DATA, END, FAILED, WORKING, DONE) or length > MOST_BYTES:
+                raise FormError(f"unexpected output: {bytes(self._rest[:80])!r}")
+            if len(self._rest) < HEAD.size + length:
+                return
+            payload = bytes(self._rest[HEAD.size : HEAD.size + length])
+            del self._rest[: HEAD.size + length]
+            yield kind, payload
+            if kind == DONE:
+                self.is_done = True
+                break
+        if self.is_done and self._rest:
+            raise FormError(f"unexpected output after the end: {bytes(self._rest[:80])!r}")
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """Return one frame."""
+    return HEAD.pack(kind, len(payload)) + payload
+
+
+def described(kind: int, **fields: Any) -> bytes:
+    """Return a frame that holds a JSON object."""
+    return frame(kind, json.dumps(fields).encode())
+
+
+def name_of(path: bytes) -> str:
+    """Return a name as JSON carries it: bytes that are not UTF-8 become halves of surrogate pairs."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def path_of(name: str) -> bytes:
+    """Return the bytes of a name.
+
+    Raises:
+        ValueError: it is none that a file below a folder can have.
+    """
+    path = name.encode("utf-8", "surrogateescape")
+    if b"\0" in path or any(part in (b"", b".", b"..") for part in path.split(b"/")):
+        raise ValueError(f"{name!r} is not the name of a file in a folder")
+    return path
+
+
+def listing(folder: str) -> dict[str, Any]:
+    """Return the regular files below `folder` with sizes and times, and what else lies there. Raises OSError."""
+    files: list[dict[str, Any]] = []
+    others: list[dict[str, str]] = []
+    root = os.fsencode(folder)
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(root, onerror=refuse):
+        for name in sorted([*names, *(each for each in folders if os.path.islink(os.path.join(place, each)))]):
+            path = os.path.join(place, name)
+            try:
+                found = os.lstat(path)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            told = name_of(os.path.relpath(path, root))
+            if stat.S_ISREG(found.st_mode):
+                files.append({"path": told, "size": found.st_size, "changed": found.st_mtime})
+            else:
+                others.append({"path": told, "what": "a link" if stat.S_ISLNK(found.st_mode) else "not a file"})
+    return {"files": files, "others": others}
+
+
+def opened(folder: int, path: bytes) -> int:
+    """Return a descriptor of a regular file below an open folder; no link on the way is followed. Raises OSError."""
+    *folders, name = path.split(b"/")
+    place = os.dup(folder)
+    try:
+        for each in folders:
+            inner = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+            os.close(place)
+            place = inner
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+    finally:
+        os.close(place)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise OSError(0, "it is not a regular file")
+    return found
+
+
+class _ChangedError(Exception):
+    """A file is not what it was when its reading began."""
+
+
+class Sender:
+    """Writes files below one folder as frames."""
+
+    def __init__(self, folder: str, write: Callable[[bytes], Any]) -> None:
+        """Open the folder. Raises OSError."""
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        self._write = write
+        self._next_news = 0.0
+
+    def send_all(self, wanted: list[dict[str, Any]]) -> None:
+        """Send each file, from the offset up to which the other side has the same bytes by their SHA-256."""
+        for entry in wanted:
+            try:
+                self._send(entry)
+            except (OSError, ValueError, _ChangedError) as error:
+                why = getattr(error, "strerror", None) or str(error)
+                self._write(described(FAILED, path=entry["path"], why=why))
+        self._write(described(DONE, files=len(wanted)))
+
+    def _send(self, entry: dict[str, Any]) -> None:
+        descriptor = opened(self._folder, path_of(entry["path"]))
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            before = os.fstat(descriptor)
+            digest, offset = self._compared(file, before.st_size, int(entry["offset"]), str(entry["sha256"]))
+            self._write(described(FILE, path=entry["path"], size=before.st_size, offset=offset))
+            for block in self._blocks(file, before.st_size - offset):
+                digest.update(block)
+                self._write(frame(DATA, block))
+            grown = self._has_grown(file, before, digest.hexdigest())
+            self._write(described(END, sha256=digest.hexdigest(), grown=grown))
+
+    def _compared(self, file: Any, size: int, offset: int, sha256: str) -> tuple[Any, int]:
+        """Return the SHA-256 of what needs not be sent, and where to begin."""
+        digest = hashlib.sha256()
+        if 0 < offset <= size:
+            for block in self._blocks(file, offset):
+                digest.update(block)
+                self._say_so()
+            if digest.hexdigest() == sha256:
+                return digest, offset
+            file.seek(0)
+            digest = hashlib.sha256()
+        return digest, 0
+
+    def _has_grown(self, file: Any, before: os.stat_result, sha256: str) -> bool:
+        """Return whether something was added meanwhile; what else may have changed is found by reading again."""
+        after = os.fstat(file.fileno())
+        if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+            return False
+        file.seek(0)
+        digest = hashlib.sha256()
+        for block in self._blocks(file, before.st_size):
+            digest.update(block)
+            self._say_so()
+        if digest.hexdigest() != sha256:
+            raise _ChangedError("it was changed while it was read")
+        return after.st_size > before.st_size
+
+    def _blocks(self, file: Any, count: int) -> Iterator[bytes]:
+        while count:
+            block = file.read(min(BLOCK, count))
+            if not block:
+                raise _ChangedError("it became shorter while it was read")
+            count -= len(block)
+            yield block
+
+    def _say_so(self) -> None:
+        if time.monotonic() > self._next_news:
+            self._write(frame(WORKING))
+            self._next_news = time.monotonic() + NEWS_SECONDS
+
+
+def answering(out: BinaryIO) -> Callable[[bytes], Any]:
+    """Return what writes at once, and keeps the pod."""
+    next_touch = 0.0
+
+    def write(piece: bytes) -> None:
+        nonlocal next_touch
+        out.write(piece)
+        out.flush()
+        if time.monotonic() > next_touch:
+            touch()
+            next_touch = time.monotonic() + NEWS_SECONDS
+
+    return write
+
+
+def touch() -> None:
+    """Say that somebody is served."""
+    with contextlib.suppress(OSError), open(ALIVE, "ab"):
+        os.utime(ALIVE)
+
+
+def keep(idle_seconds: float) -> None:
+    """Wait until nobody was served for so long, or until the pod is to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    touch()
+    while time.time() - os.stat(ALIVE).st_mtime < idle_seconds:
+        time.sleep(1)
+
+
+def check_folder(folder: str) -> None:
+    """Refuse a folder that is not there, saying which ones are beside it. Raises OSError."""
+    if os.path.isdir(folder) and not os.path.islink(folder):
+        return
+    beside = os.path.dirname(folder)
+    names = sorted(entry.name for entry in os.scandir(beside) if entry.is_dir(follow_symlinks=False))
+    there = ", ".join(name for name in names if name != "lost+found") or "nothing"
+    raise FileNotFoundError(0, f"the claim has no run {os.path.basename(folder)}; it has: {there}")
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line says; returns the exit code."""
+    verb, argument = arguments
+    if verb == "keep":
+        keep(float(argument))
+        return 0
+    touch()
+    try:
+        check_folder(argument)
+        if verb == "list":
+            print(json.dumps(listing(argument)), flush=True)
+        else:
+            Sender(argument, answering(sys.stdout.buffer)).send_all(json.loads(sys.stdin.buffer.readline()))
+    except BrokenPipeError:
+        os._exit(STORAGE_EXIT_CODE)  # the other side has gone: nothing can be said, not even on the way out
+    except OSError as error:
+        print(f"error: {error.strerror or error}", file=sys.stderr, flush=True)
+        return MISSING_INPUT_EXIT_CODE if isinstance(error, FileNotFoundError) else STORAGE_EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

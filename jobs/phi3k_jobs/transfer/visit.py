@@ -1,0 +1,247 @@
+"""A short pod beside a claim, and the program in it that this side talks to."""
+
+import json
+import secrets
+import string
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phi3k_jobs.api.cluster import Cluster
+from phi3k_jobs.api.executing import LostError, execute
+from phi3k_jobs.causes.replicas import container_of, current_pods, is_running, pod_selector
+from phi3k_jobs.objects.around import service_account
+from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.objects.names import RUN_LABEL, RUNS_VOLUME, labels
+from phi3k_jobs.runs import FINISHED, Run, cancel, find_run
+from phi3k_jobs.submit.short_job import ShortJobError, run_short_job, short_job
+from phi3k_jobs.submit.submission import send
+from phi3k_jobs.transfer import program
+from phi3k_jobs.transfer.program import FormError, Frames
+from phi3k_jobs.watch.diagnosis import Diagnosis, diagnose
+from phi3k_jobs.watch.facts import gather
+from phi3k_jobs.watch.logs import Line
+from phi3k_jobs.watch.waiting import exit_code, look_again, on_change, patiently
+from phi3k_trainer.contract import PYTHON, RECIPES, RUNS
+from phi3k_trainer.errors import MissingInputError, PermissionDeniedError
+from phi3k_trainer.recipe import Recipe
+
+# It reads files and hashes them.
+RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
+STORAGE = "256Mi"
+PROGRAM = f"{RECIPES}/transfer.py"
+IDLE_SECONDS = 120
+KEEP_SECONDS = 60
+POLL_SECONDS = 0.5
+_LETTERS = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Where what a pod waits for, and what is noticed, is said."""
+
+    tell: Callable[[Diagnosis], None]
+    notice: Callable[[str], None]
+    show: Callable[[Line], None]
+
+
+def transfer_objects(recipe: Recipe, run: str, arguments: list[str]) -> list[Manifest]:
+    """Return the objects of a pod that runs the program beside the runs, which it can only read. The Job is the last.
+
+    It has a name of its own, so that several can be there at once, neither network nor secrets, and ends by itself.
+    """
+    named = _named(recipe, run)
+    storage = {"ephemeral-storage": STORAGE}
+    job = short_job(
+        named,
+        "transfer",
+        [PYTHON, "-I", PROGRAM],
+        arguments,
+        resources={which: {**held, **storage} for which, held in RESOURCES.items()},
+        mounts=[{"name": RUNS_VOLUME, "mountPath": RUNS, "readOnly": True}],
+        volumes=[{"name": RUNS_VOLUME, "persistentVolumeClaim": {"claimName": named.cluster.runs.claim}}],
+        keep_seconds=KEEP_SECONDS,
+    )
+    if "ReadWriteMany" not in recipe.cluster.runs.access_modes:
+        _prefer_node_of(run, job["spec"]["template"]["spec"])
+    guards = [service_account(named)] if named.cluster.pod.service_account is None else []
+    if named.cluster.network_policy:
+        guards.append(_no_network(named))
+    return [_program(named), *guards, job]
+
+
+def _named(recipe: Recipe, run: str) -> Recipe:
+    """Return the recipe under the pod's own name, without what copying does not need."""
+    needless: dict[str, object] = {"wandb_secret": None, "hf_secret": None, "topology": None, "gpus": 0, "nodes": None}
+    pod = recipe.cluster.pod.model_copy(
+        update={"env_from": (), "env_secrets": {}, "volumes": (), "resource_claims": (), "host_network": False}
+    )
+    resources = recipe.cluster.resources.model_copy(update={"ephemeral_storage": STORAGE})
+    cluster = recipe.cluster.model_copy(update={**needless, "env": {}, "pod": pod, "resources": resources})
+    suffix = "".join(secrets.choice(_LETTERS) for _ in range(5))
+    return recipe.model_copy(update={"name": f"{run}-transfer-{suffix}", "cluster": cluster})
+
+
+def _program(named: Recipe) -> Manifest:
+    """Return the ConfigMap that brings the program: the image may be of another version."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": named.name, "labels": labels(named, "transfer")},
+        "data": {Path(PROGRAM).name: Path(program.__file__).read_text(encoding="utf-8")},
+    }
+
+
+def _no_network(named: Recipe) -> Manifest:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": named.name, "labels": labels(named, "network")},
+        "spec": {"podSelector": {"matchLabels": {RUN_LABEL: named.name}}, "policyTypes": ["Ingress", "Egress"]},
+    }
+
+
+def _prefer_node_of(run: str, pod: Manifest) -> None:
+    """Ask for the node of the run's own pods, since the claim can be on one node only."""
+    term = {"labelSelector": {"matchLabels": {RUN_LABEL: run}}, "topologyKey": "kubernetes.io/hostname"}
+    near = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": term}]}
+    pod.setdefault("affinity", {}).setdefault("podAffinity", near)
+
+
+def check_claim(cluster: Cluster, recipe: Recipe) -> None:
+    """Refuse a claim that is not there, for which a pod would wait forever.
+
+    Raises:
+        MissingInputError: the namespace has no such claim.
+    """
+    claim = recipe.cluster.runs.claim
+    if cluster.get("PersistentVolumeClaim", claim) is None:
+        raise MissingInputError(
+            f"namespace {cluster.namespace} of context {cluster.context} has no claim {claim}, where the runs would "
+            "be: name another with --set cluster.runs.claim=NAME, or another namespace with --namespace"
+        )
+
+
+def check_rights(cluster: Cluster) -> None:
+    """Refuse to begin what the user may not do.
+
+    Raises:
+        PermissionDeniedError: programs may not be run in pods.
+    """
+    if not cluster.allowed("create", "Pod", subresource="exec"):
+        raise PermissionDeniedError(
+            f"you may not create pods/exec in namespace {cluster.namespace}, by which files are copied out of a pod: "
+            "docs/cluster.md has the role. `phi3k ls` works without it"
+        )
+
+
+def ask(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> Any:
+    """Return what the program lists of a run, through the log of its pod: that needs no right to run programs.
+
+    Raises:
+        ShortJobError: it failed; the message is its own.
+        Phi3kError: the cluster refuses it.
+    """
+    objects = transfer_objects(recipe, run, ["list", f"{RUNS}/{run}"])
+    return run_short_job(cluster, [], objects, show=callbacks.show, tell=callbacks.tell, notice=callbacks.notice)
+
+
+class Visit:
+    """A pod beside the runs, which is made again when it is lost."""
+
+    def __init__(self, cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> None:
+        """Send nothing yet."""
+        self._cluster = cluster
+        self._recipe = recipe
+        self._name = run
+        self._callbacks = callbacks
+        self._run: Run | None = None
+
+    def listing(self) -> Any:
+        """Return what the program lists.
+
+        Raises:
+            LostError: the pod or the connection broke.
+            Phi3kError: there is no such run, or the pod can't start.
+        """
+        return json.loads(b"".join(self._execute("list", None)))
+
+    def frames(self, requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
+        """Yield the frames of the files that are asked for.
+
+        Raises:
+            LostError: the pod or the connection broke before the last one.
+            Phi3kError: the pod can't start.
+        """
+        frames = Frames()
+        try:
+            for piece in self._execute("send", json.dumps(list(requests)).encode() + b"\n"):
+                yield from frames.feed(piece)
+        except FormError as error:
+            raise LostError(str(error)) from error
+        if not frames.is_done:
+            raise LostError("the program in the pod ended before all files were sent")
+
+    def _execute(self, verb: str, asked: bytes | None) -> Iterator[bytes]:
+        pod = self._pod()
+        command = [PYTHON, "-I", PROGRAM, verb, f"{RUNS}/{self._name}"]
+        with execute(self._cluster, pod["metadata"]["name"], container_of(pod), command) as program:
+            if asked is not None:
+                program.write(asked)
+            yield from program.output()
+
+    def _pod(self) -> Manifest:
+        """Return the pod once it runs; where its Job has gone or ended, another is made.
+
+        Raises:
+            ShortJobError: it can't run.
+        """
+        while True:
+            run = self._run and look_again(self._cluster, self._run, self._callbacks.notice)
+            if run is None or run.state == "Succeeded":
+                self._begin()
+            elif (pod := self._wait(run)) is not None:
+                return pod
+
+    def _begin(self) -> None:
+        self.end()
+        objects = transfer_objects(self._recipe, self._name, ["keep", str(IDLE_SECONDS)])
+        send(self._cluster, [], objects)
+        self._run = find_run(self._cluster, objects[-1]["metadata"]["name"])
+
+    def _wait(self, run: Run) -> Manifest | None:
+        """Return the running pod of the Job, None where the Job has gone or ended well."""
+        notice, tell = self._callbacks.notice, on_change(self._callbacks.tell)
+        selector = pod_selector(run.name)
+        now: Run | None = run
+        while now is not None and now.state != "Succeeded":
+            pods = current_pods(patiently(lambda: list(self._cluster.list("Pod", label_selector=selector)), notice))
+            for pod in pods:
+                if is_running(pod) and "deletionTimestamp" not in pod["metadata"]:
+                    return pod
+            found = patiently(lambda now=now: diagnose(gather(self._cluster, now)), notice)  # type: ignore[misc]
+            if now.state in FINISHED:
+                raise ShortJobError(f"the pod that copies files failed: {found.cause}", exit_code(found))
+            tell(found)
+            time.sleep(POLL_SECONDS)
+            now = look_again(self._cluster, run, notice)
+        return None
+
+    def end(self) -> None:
+        """Remove the pod, if there is one. One that can't be removed ends by itself when nobody asks it anything."""
+        if self._run is not None:
+            run, self._run = self._run, None
+            cancel(self._cluster, run)
+
+
+@contextmanager
+def visiting(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> Iterator[Visit]:
+    """A pod for the block; it is made when it is first needed."""
+    visit = Visit(cluster, recipe, run, callbacks)
+    try:
+        yield visit
+    finally:
+        visit.end()
