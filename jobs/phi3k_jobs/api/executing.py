@@ -123,7 +123,7 @@ def execute(cluster: Cluster, pod: str, container: str, command: Sequence[str]) 
     try:
         yield Execution(connection)
     finally:
-        connection.close(timeout=0)
+        connection.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _connect(cluster: Cluster, path: str, what: str) -> "WebSocket":
@@ -134,11 +134,12 @@ def _connect(cluster: Cluster, path: str, what: str) -> "WebSocket":
     configuration = cluster.api.configuration
     headers = dict(cluster.api.default_headers)
     cluster.api.update_params_for_auth(headers, [], ["BearerToken"])
-    connection = WebSocket()
+    connection, carrier = WebSocket(), None
     try:
+        carrier = _socket(configuration)
         connection.connect(  # type: ignore[no-untyped-call]
             f"ws{configuration.host.removeprefix('http')}{path}",
-            socket=_socket(configuration),
+            socket=carrier,
             header=headers,
             subprotocols=[PROTOCOL],
             suppress_origin=True,
@@ -151,6 +152,9 @@ def _connect(cluster: Cluster, path: str, what: str) -> "WebSocket":
         raise LostError(str(refused(answer, what, cluster.context))) from error
     except (WebSocketException, HTTPException, OSError) as error:
         raise HTTPError(str(error)) from error
+    finally:
+        if carrier is not None and not connection.connected:
+            carrier.close()
     connection.settimeout(SILENT_SECONDS)
     return connection
 
