@@ -51,7 +51,7 @@ install-dev: $(VENV)/.installed-dev
 
 test: ## every test, with all it needs installed first, and the time of each stage
 	@+scripts/stages install-dev lint types test-unit test-golden test-faults test-end-to-end test-demo test-pictures \
-		cluster-build test-chart test-cluster
+		cluster-build test-chart test-stores test-cluster
 
 test-golden: $(VENV)/.installed-dev ## parity with the published code
 	$(PYTEST) -n 2 tests/golden
@@ -73,6 +73,9 @@ test-pictures: $(VENV)/.installed-dev ## fine-tune on 1,911 pictures that nobody
 
 test-chart: cluster-build ## the Helm chart renders what phi3k renders
 	$(PYTEST) -n 2 tests/chart
+
+test-stores: cluster-build ## data and models in an S3-compatible server
+	$(PYTEST) tests/stores
 
 image: ## build the trainer image with docker, podman or buildah: make image IMAGE=registry/phi3k:0.1.0
 	@builder=$$(command -v docker || command -v podman || command -v buildah) || { echo "no docker, podman or buildah" >&2; exit 1; }; \

@@ -15,6 +15,7 @@ FLOORS = [
     {"trainer.errors"},
     {"trainer.files", "trainer.certificates", "trainer.progress", "trainer.credentials", "trainer.terminal"},
     {"trainer.storage", "trainer.run_directory"},
+    {"trainer.remote"},
     {"trainer.recipe"},
     {"trainer.images", "trainer.prompts", "trainer.page", "trainer.replica"},
     {"trainer.model", "trainer.planning", "trainer.distributed", "trainer.data.rows"},

@@ -13,7 +13,7 @@ from . import cluster, sandbox
 from .errors import ClusterError
 from .product import build_product_image, load_product_image
 from .stand_in import write_stand_in
-from .tools import HELM, KWOK, build, remove_go_cache, remove_unused_entries
+from .tools import HELM, KWOK, VERSITYGW, build, remove_go_cache, remove_unused_entries
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
             print(f"nothing to build: {reason}")
         elif arguments.verb == "build":
             cluster.build_programs()
-            for tool in (HELM, KWOK):
+            for tool in (HELM, KWOK, VERSITYGW):
                 build(tool)
             remove_go_cache()
             remove_unused_entries()

@@ -56,6 +56,7 @@ JOBSET = GoTool("jobset")
 KUEUE = GoTool("kueue")
 HELM = GoTool("helm")
 KWOK = GoTool("kwok")
+VERSITYGW = GoTool("versitygw")
 PROMETHEUS_OPERATOR = GoTool("prometheus-operator")
 
 

@@ -71,7 +71,7 @@ def write_atomically(path: Path, data: bytes, field: Field, *, durable: bool = T
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise _storage_error(path, len(data), field, error) from error
+        raise storage_error(path, len(data), field, error) from error
     if durable:
         fsync_directory(path.parent)
 
@@ -104,7 +104,8 @@ def new_directory(destination: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _storage_error(path: Path, needed: int, field: Field, error: OSError) -> StorageError:
+def storage_error(path: Path, needed: int, field: Field, error: OSError) -> StorageError:
+    """Return what to raise for an `error` met while `needed` bytes were written to `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         existing = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(existing).free

@@ -9,7 +9,7 @@ from typing import Literal
 class Progress:
     """A state of affairs to show."""
 
-    stage: Literal["reading", "pictures"]
+    stage: Literal["files", "reading", "pictures"]
     done: int
     total: int | None
     """None while the number of rows is not known."""

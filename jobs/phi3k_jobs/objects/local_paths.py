@@ -8,6 +8,7 @@ from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.remote.addresses import is_address
 
 LOCAL_SOURCES = frozenset({"csv", "jsonl", "parquet", "imagefolder", "llava"})
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".gz", ".zst")
@@ -31,11 +32,13 @@ def local_paths(recipe: Recipe) -> list[str]:
 
 def _paths(recipe: Recipe) -> Iterator[tuple[str, str]]:
     data = recipe.data
-    if data.path and _is_local(data):
+    if data.path and not is_address(data.path) and _is_local(data):
         yield "data.path", data.path
-    if data.image_root:
+    if data.image_root and not is_address(data.image_root):
         yield "data.image_root", data.image_root
     base = recipe.model.base
+    if is_address(base):
+        return
     if base.startswith(("/", ".", "~")) or Path(base).expanduser().is_dir():
         yield "model.base", base
 
@@ -64,5 +67,5 @@ def _sentence(field: str, path: str, recipe: Recipe) -> str:
     return (
         f"{field} is {path}, which is not in the cluster: the pod sees the claims {recipe.cluster.cache.claim} "
         f"(as {CACHE}) and {recipe.cluster.runs.claim} (as {RUNS}). Copy it onto a claim (docs/data.md says how) "
-        f"and set {field}={CACHE}/{name}, or name it by its id on the hub"
+        f"and set {field}={CACHE}/{name}, or name it by an address such as s3://bucket/{name}, or by its id on the hub"
     )

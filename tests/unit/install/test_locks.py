@@ -19,9 +19,11 @@ PACKAGE = PROJECT["project"]
 EXTRAS = PACKAGE["optional-dependencies"]
 GROUPS = PROJECT["dependency-groups"]
 # What each install of the Makefile and the Dockerfile has to hold, by the locks that it is made from.
+# What the image and `make install` have: training, from any store.
+PRODUCT = [*PACKAGE["dependencies"], *(one for extra in ("train", "s3", "gcs", "azure") for one in EXTRAS[extra])]
 INSTALLS = {
-    ("requirements.lock",): [*PACKAGE["dependencies"], *EXTRAS["train"]],
-    ("requirements-build.lock", "requirements.lock"): [*PACKAGE["dependencies"], *EXTRAS["train"], *GROUPS["build"]],
+    ("requirements.lock",): PRODUCT,
+    ("requirements-build.lock", "requirements.lock"): [*PRODUCT, *GROUPS["build"]],
     ("requirements-build.lock", "requirements-dev.lock"): [
         *PACKAGE["dependencies"],
         *(requirement for extra in EXTRAS.values() for requirement in extra),

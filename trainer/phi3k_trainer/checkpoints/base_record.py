@@ -72,7 +72,7 @@ def find_base(recipe: Recipe, directory: RunDirectory, recorded: BaseRecord | No
     if recipe.model.base == TINY:
         return directory.base
     commit = recorded.commit if recorded else None
-    return resolve_base(recipe.model.base, commit or recipe.model.revision)
+    return resolve_base(recipe.model.base, commit or recipe.model.revision, recipe.data.cache)
 
 
 def check_base(recorded: BaseRecord, found: BaseRecord, run: Path, directory: Path) -> None:

@@ -109,7 +109,7 @@ def _verified_model(recipe: Recipe) -> Path:
     from phi3k_trainer.prompts.tokenizer import SpecialTokens, load_tokenizer
 
     print(f"model: {recipe.model.base}", flush=True)
-    directory = resolve_base(recipe.model.base, recipe.model.revision)
+    directory = resolve_base(recipe.model.base, recipe.model.revision, recipe.data.cache)
     shapes = {name: weight.shape for name, weight in stored_weights(directory).items()}
     check_keys(shapes, published_keys(load_config(directory)), directory)
     SpecialTokens.from_tokenizer(load_tokenizer(directory))

@@ -6,8 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from phi3k_trainer.data.rows.row import ImageSource, UnusableRowError, is_missing
+from phi3k_trainer.data.rows.row import Folder, ImageSource, UnusableRowError, is_missing
 from phi3k_trainer.images.formats import starts_like_picture
+from phi3k_trainer.remote.addresses import STORES, checked, is_address, joined
 
 LONGEST_URL = 8192
 """Characters; servers refuse longer ones."""
@@ -24,7 +25,7 @@ _SIGNATURE_CHARACTERS = 32
 _SHOWN_CHARACTERS = 60
 
 
-def image_sources(value: object, folder: Path | None, column: str, max_bytes: int) -> tuple[ImageSource, ...]:
+def image_sources(value: object, folder: Folder | None, column: str, max_bytes: int) -> tuple[ImageSource, ...]:
     """The pictures in a cell: bytes, a path, a URL, base64, {"bytes", "path"} as of an Image feature, or a list.
 
     An empty list is a row without a picture. Text is base64 when it is a `data:` URI, or when it decodes to the first
@@ -53,7 +54,7 @@ def image_sources(value: object, folder: Path | None, column: str, max_bytes: in
     raise UnusableRowError("missing_image", f"column '{column}' is neither a picture nor a path nor a URL but {kind}")
 
 
-def _from_text(text: str, folder: Path | None, column: str, max_bytes: int) -> ImageSource:
+def _from_text(text: str, folder: Folder | None, column: str, max_bytes: int) -> ImageSource:
     if _URL.match(text):
         if len(text) > LONGEST_URL:
             raise UnusableRowError(
@@ -62,9 +63,13 @@ def _from_text(text: str, folder: Path | None, column: str, max_bytes: int) -> I
         return ImageSource(location=text)
     if uri := _DATA_URI.match(text):
         return _embedded(_from_data_uri(uri, text, column, max_bytes), column, max_bytes)
+    if is_address(text):
+        return _from_address(text, column)
     if _OTHER_SCHEME.match(text):
         raise UnusableRowError(
-            "forbidden_scheme", f"column '{column}' has a URL that is not http or https: {_shown(text)}"
+            "forbidden_scheme",
+            f"column '{column}' has an address of a kind that is not read: {_shown(text)} (those are http, https, "
+            f"{', '.join(STORES)})",
         )
     path = _path(text, folder)
     if _looks_like_base64(text) and (path is None or not os.path.lexists(path)):
@@ -75,6 +80,8 @@ def _from_text(text: str, folder: Path | None, column: str, max_bytes: int) -> I
             f"column '{column}' has {len(text):,} characters that are neither a path, nor a URL, nor a picture in "
             f"base64: {_shown(text)}",
         )
+    if isinstance(path, str):
+        return _from_address(path, column)
     if not path.is_absolute():
         raise UnusableRowError(
             "missing_file", f"column '{column}' has the relative path {_shown(text)}: set data.image_root"
@@ -82,14 +89,30 @@ def _from_text(text: str, folder: Path | None, column: str, max_bytes: int) -> I
     return ImageSource(location=str(path))
 
 
-def _path(text: str, folder: Path | None) -> Path | None:
-    """The file that `text` names; None when no file can have that name. Only `~/` means the home directory."""
+def _from_address(text: str, column: str) -> ImageSource:
+    if len(text) > LONGEST_URL:
+        raise UnusableRowError(
+            "bad_url", f"column '{column}' has an address of {len(text):,} characters: {_shown(text)}"
+        )
+    try:
+        return ImageSource(location=checked(text))
+    except ValueError as error:
+        raise UnusableRowError("bad_url", f"column '{column}': the address {_shown(text)} {error}") from error
+
+
+def _path(text: str, folder: Folder | None) -> Path | str | None:
+    """The file that `text` names, or the address of an object; None when no file can have that name.
+
+    Only `~/` means the home directory.
+    """
     try:
         if len(os.fsencode(text)) > LONGEST_PATH or "\0" in text:
             return None
         path = Path(text).expanduser() if text.startswith("~/") else Path(text)
     except (UnicodeError, RuntimeError):  # half a surrogate; a user without a home directory
         return None
+    if isinstance(folder, str) and not path.is_absolute():
+        return joined(folder, text)
     return path if folder is None else folder / path
 
 

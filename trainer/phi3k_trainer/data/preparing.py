@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from phi3k_trainer.data.pictures.fetching import fetch_pictures
+from phi3k_trainer.data.pictures.objects import read_objects
 from phi3k_trainer.data.pictures.store import Store
 from phi3k_trainer.data.pictures.verifying import Failure, Picture, PictureVerifier
 from phi3k_trainer.data.prepared import Prepared, PreparedImage, PreparedRow
@@ -13,8 +14,10 @@ from phi3k_trainer.data.reading import RowBuilder, order_hash, select_rows
 from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.data.rows.row import Row
 from phi3k_trainer.data.sources import open_source
+from phi3k_trainer.data.sources.remote import bring_tables
 from phi3k_trainer.progress import Progress, ProgressCallback
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.remote.addresses import is_address
 from phi3k_trainer.storage import tried_again
 
 
@@ -39,6 +42,7 @@ def prepare(
         StorageError: the store can't be written.
         UnreadableStorageError: storage fails while a table or a picture is read, again and again.
     """
+    left_there = bring_tables(section, progress)
     builder = RowBuilder(section)
     selection = tried_again(
         lambda: select_rows(
@@ -47,10 +51,12 @@ def prepare(
     )
     locations = dict.fromkeys(str(source.location) for row in selection.rows for source in row.images)
     verifier = PictureVerifier(store, max_pixels=section.max_pixels, num_crops=num_crops, max_bytes=section.max_bytes)
-    urls = [location for location in locations if is_url(location)]
-    local = verify_files((location for location in locations if not is_url(location)), verifier, progress)
+    urls = [location for location in locations if not is_path(location) and not is_address(location)]
+    local = verify_files((location for location in locations if is_path(location)), verifier, progress)
     fetched = fetch_pictures(urls, section.fetch, store, verifier, known_failures=known_failures, progress=progress)
-    found = {**local, **fetched}
+    objects = filter(is_address, locations)
+    read = read_objects(objects, section.fetch, store, verifier, known_failures=known_failures, progress=progress)
+    found = {**local, **fetched, **read}
     rejections = list(selection.rejections)
     rows: dict[tuple[str, ...], PreparedRow] = {}
     repeated = selection.repeated
@@ -68,13 +74,13 @@ def prepare(
         rejections=tuple(sorted(rejections, key=lambda rejection: (order_hash(rejection.key), rejection.detail))),
         repeated=repeated,
         beyond_max_rows=selection.beyond_max_rows,
-        remarks=selection.remarks,
+        remarks=(*(remark.text for remark in left_there), *selection.remarks),
     )
 
 
-def is_url(location: str) -> bool:
-    """Whether a picture's location is a URL, as opposed to an absolute path."""
-    return not location.startswith("/")
+def is_path(location: str) -> bool:
+    """Whether a picture's location is an absolute path, as opposed to a URL or the address of an object."""
+    return location.startswith("/")
 
 
 def verify_files(
@@ -100,9 +106,9 @@ def _outcome(row: Row, found: Mapping[str, Picture | Failure], store: Store) -> 
         picture = found[location]
         if isinstance(picture, Failure):
             # A URL's failure may be known from an earlier run, and stands for every row that has it.
-            detail = picture.detail if is_url(location) else f"{row.where}: {picture.detail}"
+            detail = picture.detail if not is_path(location) else f"{row.where}: {picture.detail}"
             return Rejection(row.key, picture.reason, detail, picture.transient, location)
-        stored = is_url(location) or Path(location) == store.path(picture.sha256)
+        stored = not is_path(location) or Path(location) == store.path(picture.sha256)
         images.append(
             PreparedImage(
                 sha256=picture.sha256,

@@ -3,6 +3,7 @@
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,8 @@ from phi3k_trainer.model.stored import (
     stored_weights,
 )
 from phi3k_trainer.prompts.tokenizer import SpecialTokens, load_tokenizer
+from phi3k_trainer.remote.addresses import is_address
+from phi3k_trainer.remote.mirror import bring, mirror_path
 
 Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 _HEAD = "lm_head.weight"
@@ -165,18 +168,25 @@ def hub_commit(base: str, directory: Path) -> str | None:
     return directory.name if is_download else None
 
 
-def resolve_base(base: str, revision: str | None) -> Path:
-    """The directory of a model: `base` itself where it is one, else a download of the hub repository.
+def resolve_base(base: str, revision: str | None, cache: str) -> Path:
+    """The directory of a model: `base` itself where it is one, else a copy of what the store or the hub has.
 
     Args:
-        base: A local directory, or a hub id such as `microsoft/Phi-3-vision-128k-instruct`.
-        revision: Commit, tag or branch of the repository; None takes the newest.
+        base: A local directory, an address, or a hub id such as `microsoft/Phi-3-vision-128k-instruct`.
+        revision: Commit, tag or branch of the hub's repository; None takes the newest.
+        cache: The directory `data.cache`, for the copy of an address.
 
     Raises:
-        MissingInputError: Neither a directory nor a repository, or no such revision.
-        PermissionDeniedError: The repository is gated or private, or a token would go to HF_ENDPOINT in clear.
-        UnavailableError: The hub can't be reached and the download isn't complete.
+        MissingInputError: Nothing of that name is there, or no such revision.
+        PermissionDeniedError: The repository is gated or private, credentials are missing, or a token would go to
+            HF_ENDPOINT in clear.
+        UnavailableError: The hub or the store can't be reached and the download isn't complete.
+        StorageError: The copy can't be written.
     """
+    if is_address(base):
+        place = Path(cache).expanduser().absolute()
+        bring(base, place, lambda name: any(fnmatch(name, pattern) for pattern in _WANTED))
+        return mirror_path(base, place)
     local = Path(base).expanduser()
     if local.is_dir():
         return local

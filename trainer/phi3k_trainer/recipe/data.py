@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, field_validator, model_validator
 
-from phi3k_trainer.recipe.base import Section, without_scheme
+from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.remote.addresses import checked as checked_address
 
 
 class FetchSection(Section):
@@ -45,7 +46,10 @@ class DataSection(Section):
     source: Literal["dbq", "hf", "jsonl", "csv", "parquet", "imagefolder", "llava", "sample"]
     """What kind of data set `path` is."""
     path: str | None = None
-    """Hub id, file or directory; the source `sample` needs none (null keeps it in the run's cache)."""
+    """Hub id, file, directory, or address (`s3://bucket/rows.csv`, a folder, or a pattern such as `s3://bucket/*.csv`).
+
+    The source `sample` needs none: null keeps it in the run's cache.
+    """
     revision: str | None = None
     """Commit of a hub data set."""
     split: str = "train"
@@ -53,7 +57,7 @@ class DataSection(Section):
     image: str | Annotated[tuple[str, ...], Strict(False)] | None = "image"
     """Column (or columns, in order) with a picture: bytes, a path, a URL or an image feature; null for text only."""
     image_root: str | None = None
-    """Directory that relative picture paths start from; null: the directory of `path`."""
+    """Directory or address that relative picture paths start from; null: the directory of `path`."""
     key: str | None = None
     """Column that identifies a row across versions of the data; null hashes the row's content."""
     prompt: str = "What is shown in this image?"
@@ -83,8 +87,8 @@ class DataSection(Section):
 
     @field_validator("path", "image_root")
     @classmethod
-    def _paths_are_local(cls, path: str | None) -> str | None:
-        return without_scheme(path)
+    def _paths_can_be_read(cls, path: str | None) -> str | None:
+        return checked_address(path)
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:

@@ -4,7 +4,9 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from phi3k_trainer.recipe.base import Section, without_scheme
+from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.remote.addresses import checked as checked_address
+from phi3k_trainer.remote.addresses import is_address
 
 Trained = Literal["frozen", "lora", "full"]
 TINY = "tiny"
@@ -34,7 +36,7 @@ class ModelSection(Section):
     """The model that training starts from."""
 
     base: str = Field(min_length=1)
-    """A hub id, a local directory in the published layout, or `tiny` (random weights, for trying everything)."""
+    """A hub id, a directory or address in the published layout, or `tiny` (random weights, for trying everything)."""
     revision: str | None = None
     """Commit of the hub repository; null takes the newest."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -46,10 +48,16 @@ class ModelSection(Section):
     tiny: TinySection = TinySection()
     """The size of the model when `base` is `tiny`."""
 
+    @model_validator(mode="after")
+    def _revisions_are_of_the_hub(self) -> Self:
+        if self.revision is not None and is_address(self.base):
+            raise ValueError("revision is a commit of a hub repository: an address has none, remove model.revision")
+        return self
+
     @field_validator("base")
     @classmethod
-    def _base_is_local_or_on_the_hub(cls, base: str) -> str | None:
-        return without_scheme(base)
+    def _base_can_be_read(cls, base: str) -> str | None:
+        return checked_address(base)
 
 
 class TuningSection(Section):

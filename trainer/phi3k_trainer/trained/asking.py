@@ -79,7 +79,7 @@ def evaluate_base(recipe: Recipe, *, console: Console | None = None) -> Evaluate
         raise UsageError("the recipe starts from random weights (model.base is 'tiny'): there is nothing to evaluate")
     screen = console or Console(quiet=True)
     with screen.status("loading the model"):
-        base = resolve_base(recipe.model.base, recipe.model.revision)
+        base = resolve_base(recipe.model.base, recipe.model.revision, recipe.data.cache)
         model = load_model(base, dtype=torch_dtype(recipe), attention=recipe.model.attention, device=device_of(0))
         processor = Phi3VProcessor.from_pretrained(base, num_crops=recipe.model.num_crops)
     directory = RunDirectory(recipe.run_path).before.path

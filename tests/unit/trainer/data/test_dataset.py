@@ -114,7 +114,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"image": [None]}, "missing_image"),
     ({"image": "images/none.png"}, "missing_file"),
     ({"image": "ftp://shop.example/x.png"}, "forbidden_scheme"),
-    ({"image": "s3://bucket/x.png"}, "forbidden_scheme"),
+    ({"image": "oss://bucket/x.png"}, "forbidden_scheme"),
     ({"image": "page.html"}, "unsupported_format"),
     ({"image": "empty"}, "empty"),
     ({"image": "torn.png"}, "unreadable"),

@@ -14,19 +14,19 @@ from phi3k_trainer.model.loading import resolve_base
 
 
 def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
-    assert resolve_base(str(tmp_path), None) == tmp_path
+    assert resolve_base(str(tmp_path), None, str(tmp_path)) == tmp_path
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(MissingInputError, match="is a file"):
-        resolve_base(str(tmp_path / "model.safetensors"), None)
+        resolve_base(str(tmp_path / "model.safetensors"), None, str(tmp_path))
 
 
 @pytest.mark.parametrize("base", ["/no/such/model", "./model", "~/no/such/model", "runs/demo/export/model", "model"])
 def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(base: str) -> None:
     with pytest.raises(MissingInputError, match="no such directory"):
-        resolve_base(base, None)
+        resolve_base(base, None, "/nowhere")
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str],
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
         with pytest.raises(Phi3kError) as raised:
-            resolve_base(base, "0123456789abcdef")
+            resolve_base(base, "0123456789abcdef", str(tmp_path))
         return raised.value
 
     return ask

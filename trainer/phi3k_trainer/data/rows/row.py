@@ -10,6 +10,9 @@ from typing import Any
 
 from phi3k_trainer.prompts.conversation import Turn
 
+Folder = Path | str
+"""Where relative paths start: a directory, or the address of a folder in an object store."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -20,7 +23,7 @@ class Record:
     columns: Mapping[str, Any]
     picture_columns: tuple[str, ...]
     """Columns that hold this record's pictures, in order."""
-    folder: Path | None
+    folder: Folder | None
     """Where relative picture paths start; None where the source has no directory."""
     turns: tuple[Turn, ...] | None = None
     """The conversation, where the source brings its own instead of the recipe's templates."""
@@ -38,7 +41,7 @@ class ImageSource:
     """Where one picture comes from: exactly one of the two is given."""
 
     location: str | None = None
-    """An http(s) URL or an absolute path."""
+    """An http(s) URL, the address of an object, or an absolute path."""
     data: bytes | None = None
     """The encoded picture itself."""
 

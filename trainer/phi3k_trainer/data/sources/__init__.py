@@ -23,6 +23,8 @@ from phi3k_trainer.data.sources.lines import read_jsonl
 from phi3k_trainer.data.sources.llava import read_llava
 from phi3k_trainer.data.sources.parquet import read_parquet
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.remote.addresses import is_address
+from phi3k_trainer.remote.mirror import fingerprint_of
 
 _DBQ_PICTURE = "imageurl"
 
@@ -59,13 +61,15 @@ def open_source(section: DataSection, needed: tuple[str, ...]) -> Iterator[Recor
 
 
 def fingerprint(section: DataSection) -> list[list[str | int]]:
-    """What tells whether the input has changed: name, size and time of each local file, or the hub's commit.
+    """What tells whether the input has changed: name, size and time of each file, or the hub's commit.
 
     Raises:
         MissingInputError: a local file or directory is not there.
     """
     if section.source in ("hf", "dbq") and not names_local_path(section):
         return [[str(section.path), hub_commit(section)]]
+    if section.path is not None and is_address(section.path):
+        return fingerprint_of(section.path)
     path = data_path(section)
     files = files_below(path) if path.is_dir() else [path]
     stats = ((file, file.stat()) for file in files)

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from phi3k_trainer.data.rows.rejection import Rejection
-from phi3k_trainer.data.rows.row import Record
+from phi3k_trainer.data.rows.row import Folder, Record
 
 _NO_LABEL = -1  # what Hugging Face's sets hold where the label is not known, as in test splits
 
@@ -27,7 +26,7 @@ def arrow_records(
     batches: Iterable[pa.RecordBatch | pa.Table],
     place: str,
     pictures: tuple[str, ...],
-    folder: Path | None,
+    folder: Folder | None,
     labels: Mapping[str, Sequence[str]],
     constants: Mapping[str, str | None],
 ) -> Iterator[Record | Rejection]:

@@ -3,13 +3,15 @@
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from phi3k_trainer.data.rows.row import Remark
+from phi3k_trainer.data.rows.row import Folder, Remark
 from phi3k_trainer.data.sources.folders import files_below, leftovers_below, names, partition_columns
 from phi3k_trainer.errors import DataError, MissingInputError
 from phi3k_trainer.files import printable
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.remote.addresses import has_pattern, is_address, joined, parent
+from phi3k_trainer.remote.mirror import mirror_path
 
 JSONL_SUFFIXES = (".jsonl", ".ndjson")
 CSV_SUFFIXES = (".csv", ".tsv")
@@ -23,8 +25,15 @@ _UNREAD_SUFFIXES = (
     *(".arrow", ".feather", ".orc", ".avro", ".xls", ".xlsx", ".ods", ".pkl", ".npz", ".h5", ".db", ".sqlite"),
     *(".tfrecord", ".lz4", ".xz", ".br", ".zip", ".tar", ".tgz", ".7z", ".rar"),
 )
-# Endings of what may hold rows: such files are named when a source leaves them out.
-_MAYBE_TABLES = (*TABLE_SUFFIXES, *COMPRESSED_SUFFIXES, *_UNREAD_SUFFIXES, ".json", ".txt")
+MAYBE_TABLES = (*TABLE_SUFFIXES, *COMPRESSED_SUFFIXES, *_UNREAD_SUFFIXES, ".json", ".txt")
+"""Endings of what may hold rows: such files are named when a source leaves them out."""
+SUFFIXES_OF_SOURCES = {
+    "csv": CSV_SUFFIXES,
+    "jsonl": JSONL_SUFFIXES,
+    "parquet": PARQUET_SUFFIXES,
+    "llava": (".json", *JSONL_SUFFIXES),
+}
+"""The tables that a source reads, where it reads nothing else below `data.path`."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class TableFile:
     path: Path
     place: str
     """Its name for messages: below `data.path`, where that is a directory."""
-    folder: Path
-    """Where its relative picture paths start: `data.image_root`, or its own directory."""
+    folder: Folder
+    """Where its relative picture paths start: `data.image_root`, or its own folder."""
     partitions: Mapping[str, str | None]
     """Columns that stand in the names of its folders (`split=train`), for all of its rows."""
 
@@ -44,12 +53,19 @@ class TableFile:
         return f"{self.place}:{number}"
 
 
+def cache_of(section: DataSection) -> Path:
+    """The directory `data.cache`."""
+    return Path(section.cache).expanduser().absolute()
+
+
 def data_path(section: DataSection) -> Path:
-    """The existing local file or directory that `data.path` names.
+    """The existing local file or directory that `data.path` names; of an address, the copy of what lies there.
 
     Raises:
         MissingInputError: it is not there.
     """
+    if is_address(section.path):
+        return mirror_path(str(section.path), cache_of(section))
     path = Path(section.path or "").expanduser().absolute()
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -60,12 +76,17 @@ def data_path(section: DataSection) -> Path:
 
 
 def names_local_path(section: DataSection) -> bool:
-    """Whether `data.path` means something on this disk (there or not) rather than a data set of the hub."""
+    """Whether `data.path` means files, here or in an object store (there or not), rather than a data set of the hub."""
     text = section.path or ""
-    return text.startswith(("/", ".", "~")) or table_suffix(Path(text)) in TABLE_SUFFIXES or Path(text).exists()
+    return (
+        is_address(text)
+        or text.startswith(("/", ".", "~"))
+        or table_suffix(Path(text)) in TABLE_SUFFIXES
+        or Path(text).exists()
+    )
 
 
-def table_suffix(path: Path) -> str:
+def table_suffix(path: PurePath) -> str:
     """The ending that says what kind of table a file is: `.csv` of `rows.csv` and `rows.CSV.gz`."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if len(suffixes) == 2 and suffixes[1] in COMPRESSED_SUFFIXES and suffixes[0] not in PARQUET_SUFFIXES:
@@ -104,10 +125,22 @@ def _refuse_other_kind(section: DataSection, file: Path, suffixes: tuple[str, ..
 def table_file(section: DataSection, file: Path) -> TableFile:
     """A file that is `data.path` itself or lies below it."""
     root = data_path(section)
-    folder = Path(section.image_root).expanduser().absolute() if section.image_root else file.parent
+    folder = _folder(section, root, file)
     if root.is_file():
         return TableFile(file, printable(file.name), folder, {})
     return TableFile(file, printable(file.relative_to(root).as_posix()), folder, partition_columns(root, file))
+
+
+def _folder(section: DataSection, root: Path, file: Path) -> Folder:
+    if section.image_root is not None:
+        named = section.image_root
+        return named if is_address(named) else Path(named).expanduser().absolute()
+    if section.path is None or not is_address(section.path) or section.source not in SUFFIXES_OF_SOURCES:
+        return file.parent
+    # Only the table is here; its pictures are where it came from.
+    is_below = root.is_dir() and not has_pattern(section.path)
+    above = section.path.rstrip("/") if is_below else parent(section.path)
+    return joined(above, file.parent.relative_to(root).as_posix()) if root.is_dir() else above
 
 
 def left_out(section: DataSection, read: Iterable[TableFile]) -> Iterator[Remark]:
@@ -122,7 +155,7 @@ def left_out(section: DataSection, read: Iterable[TableFile]) -> Iterator[Remark
             f"{names(leftovers, root)}."
         )
     known = {file.path for file in read}
-    others = [file for file in files_below(root) if file not in known and file.suffix.lower() in _MAYBE_TABLES]
+    others = [file for file in files_below(root) if file not in known and file.suffix.lower() in MAYBE_TABLES]
     if others:
         yield Remark(
             f"{len(others)} files below {root} may be tables, but source '{section.source}' does not read them: "

@@ -17,7 +17,8 @@ _LEFTOVERS = (
     *("thumbs.db", "ehthumbs.db", "desktop.ini"),
 )
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-_NAMED = 3
+NAMES_SHOWN = 3
+"""Names that a message shows."""
 
 
 def is_leftover(name: str) -> bool:
@@ -44,7 +45,7 @@ def partition_columns(root: Path, file: Path) -> Mapping[str, str | None]:
 def names(paths: Iterable[Path], root: Path) -> str:
     """The first paths as they stand below `root`, for messages."""
     shown = [printable(path.relative_to(root).as_posix()) for path in paths]
-    return ", ".join(shown[:_NAMED]) + (", ..." if len(shown) > _NAMED else "")
+    return ", ".join(shown[:NAMES_SHOWN]) + (", ..." if len(shown) > NAMES_SHOWN else "")
 
 
 def _entries(directory: Path, above: tuple[Path, ...]) -> Iterator[Path]:

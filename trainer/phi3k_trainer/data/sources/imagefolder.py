@@ -52,7 +52,7 @@ def _described(
             if isinstance(described, Record):
                 value = described.columns[described.picture_columns[0]]
                 each = value if isinstance(value, list | tuple) else [value]
-                named.update(table.folder / name for name in each if isinstance(name, str))
+                named.update(table.path.parent / name for name in each if isinstance(name, str))
             yield described
     others = [file for file in pictures if file not in named]
     if others:

@@ -7,11 +7,10 @@ as one JSON array or as JSON lines. Rows without `image` (or `images`) are text 
 import re
 from collections.abc import Iterator, Mapping
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from phi3k_trainer.data.rows.rejection import Rejection
-from phi3k_trainer.data.rows.row import Record, Remark
+from phi3k_trainer.data.rows.row import Folder, Record, Remark
 from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, left_out, require_columns, table_files
 from phi3k_trainer.data.sources.lines import json_rows
 from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
@@ -48,7 +47,7 @@ def read_llava(section: DataSection) -> Iterator[Record | Rejection | Remark]:
     yield from left_out(section, files)
 
 
-def _record(where: str, row: dict[str, Any], folder: Path, system: str | None) -> Record | Rejection:
+def _record(where: str, row: dict[str, Any], folder: Folder, system: str | None) -> Record | Rejection:
     pictures = tuple(name for name in ("image", "images") if row.get(name))[:1]
     try:
         turns = _turns(row.get("conversations"))

@@ -1,0 +1,1 @@
+"""Tests of phi3k_trainer.remote."""
