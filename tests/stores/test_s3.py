@@ -142,9 +142,9 @@ def test_many_small_pictures_and_a_large_file(tmp_path: Path, s3: S3Server, buck
 
 
 def test_a_server_that_asks_for_patience_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes two requests at a time, and answers the others with 503 SlowDown."""
-    table = write_products(tmp_path / "shop", 12)
-    with s3_server(tmp_path / "buckets", "--max-requests", "2", "--max-connections", "2") as server:
+    """It takes one request at a time, and answers the others with 503 SlowDown."""
+    table = write_products(tmp_path / "shop", 40)
+    with s3_server(tmp_path / "buckets", "--max-requests", "1") as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         bucket = server.bucket("busy")
