@@ -13,7 +13,7 @@ from typing import Any
 from phi3k_trainer.errors import DataError, MissingInputError
 from phi3k_trainer.files import encode_json, read_json, storage_error, write_atomically
 from phi3k_trainer.progress import Progress, ProgressCallback
-from phi3k_trainer.remote.reading import RemoteFile, RemoteFolder
+from phi3k_trainer.remote.folders import RemoteFile, RemoteFolder
 
 _THREADS = 8
 

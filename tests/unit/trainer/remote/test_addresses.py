@@ -8,8 +8,8 @@ from phi3k_trainer.errors import DataError, MissingInputError, RecipeError
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 from phi3k_trainer.remote.addresses import checked, is_address, joined, parent
+from phi3k_trainer.remote.folders import RemoteFolder
 from phi3k_trainer.remote.mirror import _check_name
-from phi3k_trainer.remote.reading import RemoteFolder
 
 
 @pytest.mark.parametrize("text", ["rows.csv", "/data/rows.csv", "owner/name", "C:/rows.csv", None])

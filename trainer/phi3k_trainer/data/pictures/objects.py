@@ -8,7 +8,7 @@ from phi3k_trainer.data.pictures.verifying import Failure, Picture, PictureVerif
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
 from phi3k_trainer.progress import Progress, ProgressCallback
 from phi3k_trainer.recipe.data import FetchSection
-from phi3k_trainer.remote.reading import PackageMissingError, RemoteObjects, TooLargeError
+from phi3k_trainer.remote.folders import PackageMissingError, RemoteObjects, TooLargeError
 
 
 def read_objects(
