@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from phi3k.data_push import push
 from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_recipe
 from phi3k.printing import print_json, print_table, say
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from phi3k_trainer.recipe import Recipe
 
 app = typer.Typer(name="data", help="Make, fetch, check and look at data.", no_args_is_help=True)
+app.command()(push)
 
 
 @app.command()

@@ -4,6 +4,7 @@ The connection is made here, since the client's own forgets impersonation and pr
 """
 
 import json
+import select
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -49,20 +50,29 @@ class Execution:
     def __init__(self, connection: "WebSocket") -> None:
         """Take over an open connection."""
         self._connection = connection
+        self._errors = b""
+        self._has_ended = False
 
-    def write(self, content: bytes) -> None:
-        """Give the program something to read.
+    def write(self, content: bytes) -> bytes:
+        """Give the program something to read; return what it has written meanwhile.
 
         Raises:
+            ProgramError: it has ended with an error.
             LostError: the connection broke.
         """
         from websocket import WebSocketException
 
-        try:
-            for begin in range(0, len(content), WRITE_BYTES):
+        written = b""
+        for begin in range(0, len(content), WRITE_BYTES):
+            try:
                 self._connection.send_binary(bytes([INPUT]) + content[begin : begin + WRITE_BYTES])
-        except (WebSocketException, OSError) as error:
-            raise LostError(f"the connection to the pod broke: {error}") from error
+            except (WebSocketException, OSError) as error:
+                # It may have said why before it ended.
+                written += b"".join(self.output())
+                raise LostError(f"the connection to the pod broke: {error}") from error
+            while not self._has_ended and self._is_readable():
+                written += self._take()
+        return written
 
     def output(self) -> Iterator[bytes]:
         """Yield what the program writes, in pieces, until it has ended well.
@@ -71,16 +81,28 @@ class Execution:
             ProgramError: it ended with an error, whose message is what it wrote to its other stream.
             LostError: the connection broke, or the program was killed.
         """
-        errors = b""
-        while True:
-            channel, content = self._message()
-            if channel == OUTPUT:
-                yield content
-            elif channel == ERRORS:
-                errors = (errors + content)[:MOST_ERROR_BYTES]
-            elif channel == STATUS:
-                _check(json.loads(content), errors.decode("utf-8", "replace"))
-                return
+        while not self._has_ended:
+            yield self._take()
+
+    def _take(self) -> bytes:
+        """Take the next message; return what of it is output."""
+        channel, content = self._message()
+        if channel == OUTPUT:
+            return content
+        if channel == ERRORS:
+            self._errors = (self._errors + content)[:MOST_ERROR_BYTES]
+        elif channel == STATUS:
+            self._has_ended = True
+            _check(json.loads(content), self._errors.decode("utf-8", "replace"))
+        return b""
+
+    def _is_readable(self) -> bool:
+        carrier = self._connection.sock
+        if isinstance(carrier, ssl.SSLSocket) and carrier.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._connection.fileno(), select.POLLIN)  # type: ignore[no-untyped-call]
+        return bool(poll.poll(0))
 
     def _message(self) -> tuple[int, bytes]:
         from websocket import ABNF, WebSocketException

@@ -12,7 +12,7 @@ from phi3k_jobs.runs import jobs_named
 from phi3k_jobs.transfer.landing import Landing, check_manifests, check_space, landing_in
 from phi3k_jobs.transfer.parts import Entry, Listing, choose, read_listing
 from phi3k_jobs.transfer.program import FormError
-from phi3k_jobs.transfer.visit import Callbacks, Visit, ask, check_claim, check_rights, visiting
+from phi3k_jobs.transfer.visit import Callbacks, Visit, ask, check_claim, check_rights, directory_of, visiting
 from phi3k_trainer.errors import StorageError, UnavailableError
 from phi3k_trainer.recipe import Recipe, parse_recipe
 
@@ -59,7 +59,7 @@ def list_files(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks)
         MissingInputError: there is no such claim.
         ShortJobError: there is no such run on it, or the pod can't start.
     """
-    check_claim(cluster, recipe)
+    check_claim(cluster, directory_of(recipe, run))
     return read_listing(ask(cluster, recipe, run, callbacks))
 
 
@@ -90,16 +90,17 @@ def fetch(
         StorageError: this disk is full, or some file can't be had whole.
         UnavailableError: the connection keeps breaking.
     """
-    check_claim(cluster, recipe)
+    place = directory_of(recipe, run)
+    check_claim(cluster, place)
     check_rights(cluster)
     folder = to / run
     origin = {
         "server": cluster.address,
         "namespace": cluster.namespace,
-        "claim": recipe.cluster.runs.claim,
+        "claim": place.section.claim,
         "run": run,
     }
-    with visiting(cluster, recipe, run, callbacks) as visit:
+    with visiting(cluster, recipe, run, place, callbacks) as visit:
         listing = read_listing(_tried_again(visit.listing))
         files = choose(listing, run, part)
         check_space(folder, files)

@@ -6,9 +6,12 @@ it imports nothing but the standard library. It follows no link and opens nothin
     program.py keep IDLE_SECONDS     waits until nobody has asked for anything for so long
     program.py list FOLDER           prints what lies in the folder, as one line of JSON
     program.py send FOLDER           reads one line of JSON with the wanted files, and writes them as frames
+    program.py receive FOLDER        reads one line of JSON with what the folder should hold, says what it lacks, reads
+                                     that as frames, and removes what it should not hold
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -23,8 +26,8 @@ from typing import Any, BinaryIO
 MISSING_INPUT_EXIT_CODE = 66
 STORAGE_EXIT_CODE = 74
 
-FILE, DATA, END, FAILED, WORKING, DONE = b"FDEXWZ"
-"""Kinds of frame: a file begins, its bytes, it is whole, it can't be had, still reading, no more files."""
+FILE, DATA, END, FAILED, NEEDED, WORKING, DONE = b"FDEXNWZ"
+"""Kinds of frame: a file begins, its bytes, it is whole, it can't be had, it is wanted, still working, no more."""
 HEAD = struct.Struct(">BI")
 """Kind and length of what follows."""
 MOST_BYTES = 2**20
@@ -32,12 +35,17 @@ MOST_BYTES = 2**20
 BLOCK = 2**18
 NEWS_SECONDS = 1.0
 """While nothing is sent, as files are compared, a frame says so this often."""
+LOCK = "lock"
 ALIVE = "/tmp/phi3k-transfer"
 """A file that is touched while somebody is served."""
 
 
 class FormError(Exception):
     """What was read is not what this program writes."""
+
+
+class _ChangedError(Exception):
+    """A file is not what it was when its reading began."""
 
 
 class Frames:
@@ -57,7 +65,7 @@ class Frames:
         self._rest += piece
         while len(self._rest) >= HEAD.size:
             kind, length = HEAD.unpack_from(self._rest)
-            if kind not in (FILE, DATA, END, FAILED, WORKING, DONE) or length > MOST_BYTES:
+            if kind not in (FILE, DATA, END, FAILED, NEEDED, WORKING, DONE) or length > MOST_BYTES:
                 raise FormError(f"unexpected output: {bytes(self._rest[:80])!r}")
             if len(self._rest) < HEAD.size + length:
                 return
@@ -122,36 +130,70 @@ def listing(folder: str) -> dict[str, Any]:
     return {"files": files, "others": others}
 
 
-def opened(folder: int, path: bytes) -> int:
-    """Return a descriptor of a regular file below an open folder; no link on the way is followed. Raises OSError."""
+@contextlib.contextmanager
+def folder_of(root: int, path: bytes, *, make: bool = False) -> Iterator[tuple[int, bytes]]:
+    """The descriptor of the folder that a file lies in below an open one, and its name there. Raises OSError.
+
+    No link on the way is followed. With `make`, folders that are missing are made.
+    """
     *folders, name = path.split(b"/")
-    place = os.dup(folder)
+    place = os.dup(root)
     try:
         for each in folders:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(each, dir_fd=place)
             inner = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
             os.close(place)
             place = inner
-        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
+        yield place, name
     finally:
         os.close(place)
+
+
+def opened(root: int, path: bytes) -> int:
+    """Return a descriptor of a regular file below an open folder; no link is followed. Raises OSError."""
+    with folder_of(root, path) as (place, name):
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place)
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
         raise OSError(0, "it is not a regular file")
     return found
 
 
-class _ChangedError(Exception):
-    """A file is not what it was when its reading began."""
-
-
-class Sender:
-    """Writes files below one folder as frames."""
+class _Side:
+    """What both directions do: hash files of one folder, and say now and then that they do."""
 
     def __init__(self, folder: str, write: Callable[[bytes], Any]) -> None:
-        """Open the folder. Raises OSError."""
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         self._write = write
         self._next_news = 0.0
+
+    def _say_so(self) -> None:
+        if time.monotonic() > self._next_news:
+            self._write(frame(WORKING))
+            self._next_news = time.monotonic() + NEWS_SECONDS
+
+    def _blocks(self, file: BinaryIO, count: int) -> Iterator[bytes]:
+        while count:
+            block = file.read(min(BLOCK, count))
+            if not block:
+                raise _ChangedError("it became shorter while it was read")
+            count -= len(block)
+            yield block
+
+    def _digest(self, file: BinaryIO, count: int) -> Any:
+        """Return the SHA-256 of the first bytes of a file, to continue."""
+        file.seek(0)
+        digest = hashlib.sha256()
+        for block in self._blocks(file, count):
+            digest.update(block)
+            self._say_so()
+        return digest
+
+
+class Sender(_Side):
+    """Writes files below one folder as frames."""
 
     def send_all(self, wanted: list[dict[str, Any]]) -> None:
         """Send each file, from the offset up to which the other side has the same bytes by their SHA-256."""
@@ -165,9 +207,13 @@ class Sender:
 
     def _send(self, entry: dict[str, Any]) -> None:
         descriptor = opened(self._folder, path_of(entry["path"]))
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        with os.fdopen(descriptor, "rb") as file:
             before = os.fstat(descriptor)
-            digest, offset = self._compared(file, before.st_size, int(entry["offset"]), str(entry["sha256"]))
+            offset = int(entry["offset"])
+            digest = self._digest(file, offset) if offset <= before.st_size else hashlib.sha256()
+            if digest.hexdigest() != entry["sha256"]:
+                offset, digest = 0, hashlib.sha256()
+            file.seek(offset)
             self._write(described(FILE, path=entry["path"], size=before.st_size, offset=offset))
             for block in self._blocks(file, before.st_size - offset):
                 digest.update(block)
@@ -175,45 +221,122 @@ class Sender:
             grown = self._has_grown(file, before, digest.hexdigest())
             self._write(described(END, sha256=digest.hexdigest(), grown=grown))
 
-    def _compared(self, file: Any, size: int, offset: int, sha256: str) -> tuple[Any, int]:
-        """Return the SHA-256 of what needs not be sent, and where to begin."""
-        digest = hashlib.sha256()
-        if 0 < offset <= size:
-            for block in self._blocks(file, offset):
-                digest.update(block)
-                self._say_so()
-            if digest.hexdigest() == sha256:
-                return digest, offset
-            file.seek(0)
-            digest = hashlib.sha256()
-        return digest, 0
-
-    def _has_grown(self, file: Any, before: os.stat_result, sha256: str) -> bool:
+    def _has_grown(self, file: BinaryIO, before: os.stat_result, sha256: str) -> bool:
         """Return whether something was added meanwhile; what else may have changed is found by reading again."""
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
             return False
-        file.seek(0)
-        digest = hashlib.sha256()
-        for block in self._blocks(file, before.st_size):
-            digest.update(block)
-            self._say_so()
-        if digest.hexdigest() != sha256:
+        if self._digest(file, before.st_size).hexdigest() != sha256:
             raise _ChangedError("it was changed while it was read")
         return after.st_size > before.st_size
 
-    def _blocks(self, file: Any, count: int) -> Iterator[bytes]:
-        while count:
-            block = file.read(min(BLOCK, count))
-            if not block:
-                raise _ChangedError("it became shorter while it was read")
-            count -= len(block)
-            yield block
 
-    def _say_so(self) -> None:
-        if time.monotonic() > self._next_news:
-            self._write(frame(WORKING))
-            self._next_news = time.monotonic() + NEWS_SECONDS
+class Receiver(_Side):
+    """Fills one folder: a file gets its name when all of it is here and has the SHA-256 that was announced.
+
+    Until then it lies in a folder beside it under that SHA-256, where the next attempt continues it.
+    """
+
+    def __init__(self, folder: str, write: Callable[[bytes], Any]) -> None:
+        """Open the folder, and make it where it is missing. Raises OSError."""
+        above, name = os.path.split(folder)
+        self._partials = os.path.join(above, f".{name}.incoming")
+        for each in (folder, self._partials):
+            os.makedirs(each, exist_ok=True)
+        super().__init__(folder, write)
+        self._name = os.fsencode(folder)
+        self._file: tuple[dict[str, Any], BinaryIO, Any] | None = None
+
+    def receive_all(self, wanted: list[dict[str, Any]], pieces: Iterator[bytes]) -> None:
+        """Say which of the wanted files are needed, and from where on; take them; remove what else is there."""
+        wait_for_lock(os.path.join(self._partials, LOCK), self._say_so)
+        begun: set[str] = set()
+        for entry in wanted:
+            self._say_so()
+            if not self._has(entry):
+                # Of several files with the same content one can be continued.
+                offset, digest = (0, hashlib.sha256()) if entry["sha256"] in begun else self._begun(entry)
+                begun.add(entry["sha256"])
+                self._write(described(NEEDED, path=entry["path"], offset=offset, sha256=digest.hexdigest()))
+        self._write(frame(END))
+        frames = Frames()
+        while not frames.is_done:
+            piece = next(pieces, b"")
+            if not piece:
+                return  # the other side has gone; what is here stays
+            for kind, payload in frames.feed(piece):
+                self._take(kind, payload)
+            self._say_so()
+        self._write(described(DONE, removed=self._remove_others({path_of(entry["path"]) for entry in wanted})))
+
+    def _has(self, entry: dict[str, Any]) -> bool:
+        try:
+            with os.fdopen(opened(self._folder, path_of(entry["path"])), "rb") as file:
+                is_whole = os.fstat(file.fileno()).st_size == entry["size"]
+                return is_whole and bool(self._digest(file, entry["size"]).hexdigest() == entry["sha256"])
+        except OSError:
+            return False
+
+    def _partial(self, entry: dict[str, Any]) -> str:
+        return os.path.join(self._partials, os.path.basename(entry["sha256"]))
+
+    def _begun(self, entry: dict[str, Any]) -> tuple[int, Any]:
+        """Return how much of a file has arrived before, and its SHA-256 to continue."""
+        with contextlib.suppress(OSError), open(self._partial(entry), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= entry["size"]:
+                return size, self._digest(file, size)
+        return 0, hashlib.sha256()
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        if kind == FILE:
+            entry = json.loads(payload)
+            offset, digest = self._begun(entry) if entry["offset"] else (0, hashlib.sha256())
+            if offset != entry["offset"]:
+                raise OSError(0, f"{entry['path']} is being received by another pod")
+            file = open(self._partial(entry), "ab" if offset else "wb")  # noqa: SIM115 - closed when its end arrives
+            self._file = entry, file, digest
+        elif kind == DATA and self._file:
+            self._file[1].write(payload)
+            self._file[2].update(payload)
+        elif kind == END and self._file:
+            (entry, partial, digest), self._file = self._file, None
+            partial.close()
+            if digest.hexdigest() == entry["sha256"]:
+                with folder_of(self._folder, path_of(entry["path"]), make=True) as (inside, name):
+                    os.replace(partial.name, name, dst_dir_fd=inside)
+            else:
+                os.unlink(partial.name)
+                self._write(described(FAILED, path=entry["path"], why="it was changed while it was sent"))
+
+    def _remove_others(self, wanted: set[bytes]) -> int:
+        """Remove what should not be there, and folders that are empty then; return how many files of the folder."""
+        removed = 0
+        for place, folders, names in os.walk(self._name, topdown=False):
+            for name in [*names, *(each for each in folders if os.path.islink(os.path.join(place, each)))]:
+                path = os.path.join(place, name)
+                if os.path.relpath(path, self._name) not in wanted:
+                    os.unlink(path)
+                    removed += 1
+            if place != self._name:
+                with contextlib.suppress(OSError):
+                    os.rmdir(place)
+        for each in os.listdir(self._partials):
+            if each != LOCK:
+                os.unlink(os.path.join(self._partials, each))
+        return removed
+
+
+def wait_for_lock(path: str, say_so: Callable[[], None]) -> None:
+    """Keep other pods out until this process ends; where the file system has no locks, nobody is kept out."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    with contextlib.suppress(OSError):
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say_so()
+                time.sleep(NEWS_SECONDS)
 
 
 def answering(out: BinaryIO) -> Callable[[bytes], Any]:
@@ -250,8 +373,8 @@ def check_folder(folder: str) -> None:
     if os.path.isdir(folder) and not os.path.islink(folder):
         return
     beside = os.path.dirname(folder)
-    names = sorted(entry.name for entry in os.scandir(beside) if entry.is_dir(follow_symlinks=False))
-    there = ", ".join(name for name in names if name != "lost+found") or "nothing"
+    names = (entry.name for entry in os.scandir(beside) if entry.is_dir(follow_symlinks=False))
+    there = ", ".join(sorted(set(names) - {"lost+found"})) or "nothing"
     raise FileNotFoundError(0, f"the claim has no run {os.path.basename(folder)}; it has: {there}")
 
 
@@ -262,16 +385,22 @@ def main(arguments: list[str]) -> int:
         keep(float(argument))
         return 0
     touch()
+    stdin: Any = sys.stdin.buffer
     try:
+        if verb == "receive":
+            receiver = Receiver(argument, answering(sys.stdout.buffer))
+            receiver.receive_all(json.loads(stdin.readline()), iter(lambda: stdin.read1(BLOCK), b""))
+            return 0
         check_folder(argument)
         if verb == "list":
             print(json.dumps(listing(argument)), flush=True)
         else:
-            Sender(argument, answering(sys.stdout.buffer)).send_all(json.loads(sys.stdin.buffer.readline()))
+            Sender(argument, answering(sys.stdout.buffer)).send_all(json.loads(stdin.readline()))
     except BrokenPipeError:
         os._exit(STORAGE_EXIT_CODE)  # the other side has gone: nothing can be said, not even on the way out
     except OSError as error:
-        print(f"error: {error.strerror or error}", file=sys.stderr, flush=True)
+        where = f"{name_of(os.fsencode(error.filename))}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr, flush=True)
         return MISSING_INPUT_EXIT_CODE if isinstance(error, FileNotFoundError) else STORAGE_EXIT_CODE
     return 0
 

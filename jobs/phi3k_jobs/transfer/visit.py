@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from phi3k_jobs.api.cluster import Cluster
-from phi3k_jobs.api.executing import LostError, execute
+from phi3k_jobs.api.executing import Execution, LostError, execute
 from phi3k_jobs.causes.replicas import container_of, current_pods, is_running, pod_selector
-from phi3k_jobs.objects.around import service_account
+from phi3k_jobs.objects.around import claim, service_account
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import RUN_LABEL, RUNS_VOLUME, labels
+from phi3k_jobs.objects.names import RUN_LABEL, labels
 from phi3k_jobs.runs import FINISHED, Run, cancel, find_run
 from phi3k_jobs.submit.short_job import ShortJobError, run_short_job, short_job
 from phi3k_jobs.submit.submission import send
 from phi3k_jobs.transfer import program
-from phi3k_jobs.transfer.program import FormError, Frames
+from phi3k_jobs.transfer.program import Frames
 from phi3k_jobs.watch.diagnosis import Diagnosis, diagnose
 from phi3k_jobs.watch.facts import gather
 from phi3k_jobs.watch.logs import Line
@@ -28,6 +28,7 @@ from phi3k_jobs.watch.waiting import exit_code, look_again, on_change, patiently
 from phi3k_trainer.contract import PYTHON, RECIPES, RUNS
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.recipe.cluster import ClaimSection
 
 # It reads files and hashes them.
 RESOURCES = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}
@@ -40,6 +41,27 @@ _LETTERS = string.ascii_lowercase + string.digits
 
 
 @dataclass(frozen=True)
+class Place:
+    """A folder on a claim, and what may be done there."""
+
+    section: ClaimSection
+    mount: str
+    folder: str
+    """Below the mount."""
+    can_write: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where the pod sees it."""
+        return f"{self.mount}/{self.folder}"
+
+
+def directory_of(recipe: Recipe, run: str) -> Place:
+    """Return the place of a run's directory."""
+    return Place(recipe.cluster.runs, RUNS, run)
+
+
+@dataclass(frozen=True)
 class Callbacks:
     """Where what a pod waits for, and what is noticed, is said."""
 
@@ -48,8 +70,8 @@ class Callbacks:
     show: Callable[[Line], None]
 
 
-def transfer_objects(recipe: Recipe, run: str, arguments: list[str]) -> list[Manifest]:
-    """Return the objects of a pod that runs the program beside the runs, which it can only read. The Job is the last.
+def transfer_objects(recipe: Recipe, run: str, place: Place, arguments: list[str]) -> list[Manifest]:
+    """Return the objects of a pod that runs the program beside a claim. The Job is the last.
 
     It has a name of its own, so that several can be there at once, neither network nor secrets, and ends by itself.
     """
@@ -61,11 +83,11 @@ def transfer_objects(recipe: Recipe, run: str, arguments: list[str]) -> list[Man
         [PYTHON, "-I", PROGRAM],
         arguments,
         resources={which: {**held, **storage} for which, held in RESOURCES.items()},
-        mounts=[{"name": RUNS_VOLUME, "mountPath": RUNS, "readOnly": True}],
-        volumes=[{"name": RUNS_VOLUME, "persistentVolumeClaim": {"claimName": named.cluster.runs.claim}}],
+        mounts=[{"name": "claim", "mountPath": place.mount, "readOnly": not place.can_write}],
+        volumes=[{"name": "claim", "persistentVolumeClaim": {"claimName": place.section.claim}}],
         keep_seconds=KEEP_SECONDS,
     )
-    if "ReadWriteMany" not in recipe.cluster.runs.access_modes:
+    if "ReadWriteMany" not in place.section.access_modes:
         _prefer_node_of(run, job["spec"]["template"]["spec"])
     guards = [service_account(named)] if named.cluster.pod.service_account is None else []
     if named.cluster.network_policy:
@@ -111,13 +133,13 @@ def _prefer_node_of(run: str, pod: Manifest) -> None:
     pod.setdefault("affinity", {}).setdefault("podAffinity", near)
 
 
-def check_claim(cluster: Cluster, recipe: Recipe) -> None:
+def check_claim(cluster: Cluster, place: Place) -> None:
     """Refuse a claim that is not there, for which a pod would wait forever.
 
     Raises:
         MissingInputError: the namespace has no such claim.
     """
-    claim = recipe.cluster.runs.claim
+    claim = place.section.claim
     if cluster.get("PersistentVolumeClaim", claim) is None:
         raise MissingInputError(
             f"namespace {cluster.namespace} of context {cluster.context} has no claim {claim}, where the runs would "
@@ -133,8 +155,8 @@ def check_rights(cluster: Cluster) -> None:
     """
     if not cluster.allowed("create", "Pod", subresource="exec"):
         raise PermissionDeniedError(
-            f"you may not create pods/exec in namespace {cluster.namespace}, by which files are copied out of a pod: "
-            "docs/cluster.md has the role. `phi3k ls` works without it"
+            f"you may not create pods/exec in namespace {cluster.namespace}, by which files are copied into and out of "
+            "pods: docs/cluster.md has the role. `phi3k ls` works without it"
         )
 
 
@@ -145,18 +167,20 @@ def ask(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> Any
         ShortJobError: it failed; the message is its own.
         Phi3kError: the cluster refuses it.
     """
-    objects = transfer_objects(recipe, run, ["list", f"{RUNS}/{run}"])
+    place = directory_of(recipe, run)
+    objects = transfer_objects(recipe, run, place, ["list", place.path])
     return run_short_job(cluster, [], objects, show=callbacks.show, tell=callbacks.tell, notice=callbacks.notice)
 
 
 class Visit:
-    """A pod beside the runs, which is made again when it is lost."""
+    """A pod beside a claim, which is made again when it is lost."""
 
-    def __init__(self, cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> None:
+    def __init__(self, cluster: Cluster, recipe: Recipe, run: str, place: Place, callbacks: Callbacks) -> None:
         """Send nothing yet."""
         self._cluster = cluster
         self._recipe = recipe
         self._name = run
+        self._place = place
         self._callbacks = callbacks
         self._run: Run | None = None
 
@@ -167,31 +191,37 @@ class Visit:
             LostError: the pod or the connection broke.
             Phi3kError: there is no such run, or the pod can't start.
         """
-        return json.loads(b"".join(self._execute("list", None)))
+        with self.program("list") as program:
+            return json.loads(b"".join(program.output()))
 
     def frames(self, requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
         """Yield the frames of the files that are asked for.
 
         Raises:
             LostError: the pod or the connection broke before the last one.
+            FormError: something else answers than the program.
             Phi3kError: the pod can't start.
         """
         frames = Frames()
-        try:
-            for piece in self._execute("send", json.dumps(list(requests)).encode() + b"\n"):
+        with self.program("send") as program:
+            yield from frames.feed(program.write(line_of(requests)))
+            for piece in program.output():
                 yield from frames.feed(piece)
-        except FormError as error:
-            raise LostError(str(error)) from error
         if not frames.is_done:
             raise LostError("the program in the pod ended before all files were sent")
 
-    def _execute(self, verb: str, asked: bytes | None) -> Iterator[bytes]:
+    @contextmanager
+    def program(self, verb: str) -> Iterator[Execution]:
+        """The program in the pod, for the block.
+
+        Raises:
+            LostError: the pod or the connection broke.
+            Phi3kError: the pod can't start.
+        """
         pod = self._pod()
-        command = [PYTHON, "-I", PROGRAM, verb, f"{RUNS}/{self._name}"]
-        with execute(self._cluster, pod["metadata"]["name"], container_of(pod), command) as program:
-            if asked is not None:
-                program.write(asked)
-            yield from program.output()
+        command = [PYTHON, "-I", PROGRAM, verb, self._place.path]
+        with execute(self._cluster, pod["metadata"]["name"], container_of(pod), command) as running:
+            yield running
 
     def _pod(self) -> Manifest:
         """Return the pod once it runs; where its Job has gone or ended, another is made.
@@ -208,8 +238,11 @@ class Visit:
 
     def _begin(self) -> None:
         self.end()
-        objects = transfer_objects(self._recipe, self._name, ["keep", str(IDLE_SECONDS)])
-        send(self._cluster, [], objects)
+        objects = transfer_objects(self._recipe, self._name, self._place, ["keep", str(IDLE_SECONDS)])
+        shared = claim(self._place.section)
+        may_make = self._place.can_write and self._place.section.create
+        is_missing = may_make and self._cluster.get(shared["kind"], shared["metadata"]["name"]) is None
+        send(self._cluster, [shared] if is_missing else [], objects)
         self._run = find_run(self._cluster, objects[-1]["metadata"]["name"])
 
     def _wait(self, run: Run) -> Manifest | None:
@@ -238,10 +271,15 @@ class Visit:
 
 
 @contextmanager
-def visiting(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> Iterator[Visit]:
+def visiting(cluster: Cluster, recipe: Recipe, run: str, place: Place, callbacks: Callbacks) -> Iterator[Visit]:
     """A pod for the block; it is made when it is first needed."""
-    visit = Visit(cluster, recipe, run, callbacks)
+    visit = Visit(cluster, recipe, run, place, callbacks)
     try:
         yield visit
     finally:
         visit.end()
+
+
+def line_of(requests: Iterable[dict[str, Any]]) -> bytes:
+    """Return what the program reads first: one line of JSON."""
+    return json.dumps(list(requests)).encode() + b"\n"

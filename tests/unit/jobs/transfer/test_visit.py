@@ -7,7 +7,7 @@ import pytest
 
 from phi3k_jobs.submit.cache import cache_objects, list_arguments
 from phi3k_jobs.transfer import program
-from phi3k_jobs.transfer.visit import transfer_objects
+from phi3k_jobs.transfer.visit import directory_of, transfer_objects
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 
@@ -29,7 +29,10 @@ SETTINGS = [
 
 def objects_of(*more: str) -> dict[str, dict[str, Any]]:
     recipe = load_recipe(ready_recipe("demo"), [*SETTINGS, *more])
-    return {entry["kind"]: entry for entry in transfer_objects(recipe, "catalogue", ["keep", "120"])}
+    return {
+        entry["kind"]: entry
+        for entry in transfer_objects(recipe, "catalogue", directory_of(recipe, "catalogue"), ["keep", "120"])
+    }
 
 
 def pod_of(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def pod_of(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def test_the_pod_sees_the_runs_and_can_not_write_to_them() -> None:
     pod = pod_of(objects_of())
     (container,) = pod["containers"]
-    assert {"name": "runs", "mountPath": "/runs", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "claim", "mountPath": "/runs", "readOnly": True} in container["volumeMounts"]
     claims = [
         volume["persistentVolumeClaim"]["claimName"]
         for volume in pod["volumes"]
