@@ -60,7 +60,7 @@ def push(
     if found.missing:
         say(f"{found.missing:,} pictures that rows name are not on this machine: their rows will be set aside")
     if found.addresses:
-        say(f"{found.addresses:,} pictures are web addresses: the run fetches them itself")
+        say(f"{found.addresses:,} pictures are named by an address: the run fetches them itself")
     command = ["phi3k", "submit", recipe, *(part for setting in settings for part in ("--set", setting))]
     say(f"Train with: {shlex.join(command)}")
 

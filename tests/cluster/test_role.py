@@ -63,6 +63,12 @@ def test_the_cache_can_be_listed_with_the_role(colleague: Command) -> None:
     assert listed.json == []
 
 
+def test_fetching_and_pushing_are_allowed_by_the_role(colleague: Command) -> None:
+    """What they copy is tested in test_transfer.py; without the rule they refuse before a pod is made."""
+    asked = ("auth", "can-i", "create", "pods/exec", "--namespace", colleague.namespace)
+    assert colleague.cluster.try_kubectl(*asked, f"--kubeconfig={colleague.kubeconfig}").stdout.strip() == "yes"
+
+
 def test_a_disruption_budget_and_a_missing_queue_are_told_with_the_role(colleague: Command) -> None:
     budget = colleague("submit", "demo", "--dry-run", "--set", "cluster.disruption_budget=true")
     assert budget.code == 0, budget.err

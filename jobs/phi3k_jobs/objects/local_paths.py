@@ -64,8 +64,12 @@ def _is_in_the_pod(path: str, cluster: ClusterSection) -> bool:
 
 def _sentence(field: str, path: str, recipe: Recipe) -> str:
     name = PurePosixPath(path).name or "data"
+    if field.startswith("data."):
+        way = "Bring it there with `phi3k data push RECIPE`"
+    else:
+        way = f"Copy it onto a claim (docs/data.md says how) and set {field}={CACHE}/{name}"
     return (
         f"{field} is {path}, which is not in the cluster: the pod sees the claims {recipe.cluster.cache.claim} "
-        f"(as {CACHE}) and {recipe.cluster.runs.claim} (as {RUNS}). Copy it onto a claim (docs/data.md says how) "
-        f"and set {field}={CACHE}/{name}, or name it by an address such as s3://bucket/{name}, or by its id on the hub"
+        f"(as {CACHE}) and {recipe.cluster.runs.claim} (as {RUNS}). {way}, or name it by an address such as "
+        f"s3://bucket/{name}, or by its id on the hub"
     )

@@ -18,7 +18,7 @@ RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("monitoring.coreos.com", ("podmonitors",), APPLIED),
     ("", ("pods",), ("get", "list")),
     ("", ("pods/log",), ("get",)),
-    # By this alone files are copied out of a pod; everything else works without it.
+    # For this alone: copying files into and out of a pod. Everything else works without it.
     ("", ("pods/exec",), ("create", "get")),
     ("", ("events", "resourcequotas"), ("list",)),
     ("kueue.x-k8s.io", ("localqueues",), ("list",)),

@@ -8,13 +8,12 @@ from pathlib import Path
 from phi3k_trainer.data.reading import RowBuilder
 from phi3k_trainer.data.rows.row import Record, Row
 from phi3k_trainer.data.sources import open_source
-from phi3k_trainer.data.sources.files import TABLE_SUFFIXES, data_path, names_local_path, table_suffix
+from phi3k_trainer.data.sources.files import SUFFIXES_OF_SOURCES, data_path, names_local_path, table_suffix
 from phi3k_trainer.data.sources.folders import files_below
 from phi3k_trainer.errors import DataError, UsageError
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.remote.addresses import is_address
 
-# These read nothing but tables below their path; the others whatever lies there.
-_TABLES_ALONE = ("csv", "jsonl", "parquet", "llava")
 _ELSEWHERE = Path("/elsewhere")
 
 
@@ -34,7 +33,7 @@ class LocalFiles:
     missing: int
     """Pictures that rows name and that are not there: their rows are set aside, there as here."""
     addresses: int
-    """Pictures that are fetched from the web instead."""
+    """Pictures that are fetched from where they are, from the web or an object store."""
 
 
 def local_files(section: DataSection) -> LocalFiles:
@@ -45,11 +44,12 @@ def local_files(section: DataSection) -> LocalFiles:
         DataError: a row names its picture by an absolute path, which leads nowhere else; or the source is damaged.
         MissingInputError: the source is not there.
     """
-    if section.source == "sample" or not names_local_path(section):
+    if section.source == "sample" or not names_local_path(section) or is_address(section.path):
         raise UsageError(f"source '{section.source}' reads nothing of this machine: there is nothing to push")
     path = data_path(section)
     sources = _sources(section, path)
-    image_root = Path(section.image_root).expanduser().absolute() if section.image_root else None
+    named_root = section.image_root if section.image_root and not is_address(section.image_root) else None
+    image_root = Path(named_root).expanduser().absolute() if named_root else None
     named = dict.fromkeys(_pictures(section))
     pictures = [Path(os.path.normpath(name)) for name in named if name.startswith("/")]
     there = list(dict.fromkeys(picture for picture in pictures if picture.is_file()))
@@ -69,11 +69,8 @@ def local_files(section: DataSection) -> LocalFiles:
 def _sources(section: DataSection, path: Path) -> dict[Path, None]:
     if path.is_file():
         return {path: None}
-    suffixes = (*TABLE_SUFFIXES, ".json")
-    found = files_below(path)
-    return dict.fromkeys(
-        file for file in found if section.source not in _TABLES_ALONE or table_suffix(file) in suffixes
-    )
+    suffixes = SUFFIXES_OF_SOURCES.get(section.source)
+    return dict.fromkeys(file for file in files_below(path) if suffixes is None or table_suffix(file) in suffixes)
 
 
 def _pictures(section: DataSection) -> Iterator[str]:

@@ -32,7 +32,7 @@ def test_a_path_of_this_machine_is_named_with_the_way_onto_a_claim(override: str
     (sentence,) = unseen(override)
     assert sentence.startswith("data.path is ")
     assert "not in the cluster" in sentence
-    assert "Copy it onto a claim" in sentence
+    assert "phi3k data push RECIPE" in sentence
 
 
 def test_a_model_and_pictures_of_this_machine_are_named_too(tmp_path: Path) -> None:
