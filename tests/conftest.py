@@ -1,8 +1,11 @@
-"""What every test shares: in CI a skipped test is a failure, since CI has every part."""
+"""What every test shares: no defaults files, and in CI a skipped test is a failure, since CI has every part."""
 
 import os
 
 import pytest
+
+# Whoever runs the tests may have defaults of their own; the commands that tests start inherit this.
+os.environ["PHI3K_DEFAULTS"] = ""
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from phi3k_jobs.api.cluster import Cluster
-    from phi3k_trainer.recipe import Recipe
+    from phi3k_trainer.recipe import Origins, Recipe
 
 DEFAULT_RECIPE = "burberry-lora"
 
@@ -47,12 +47,27 @@ def read_placed_recipe(
     namespace: str | None = None,
 ) -> "Recipe":
     """Load the recipe with what the options say of its place; they outweigh `--set`."""
-    from phi3k.options import read_recipe
+    return trace_placed_recipe(reference, overrides, gpus=gpus, kind=kind, name=name, namespace=namespace)[0]
 
-    said = {"cluster.gpus": gpus, "cluster.kind": kind, "name": name, "cluster.namespace": namespace}
-    return read_recipe(
-        reference, [*overrides, *(f"{field}={value}" for field, value in said.items() if value is not None)]
-    )
+
+def trace_placed_recipe(
+    reference: str,
+    overrides: list[str],
+    *,
+    gpus: int | None,
+    kind: KindChoice | None,
+    name: str | None,
+    namespace: str | None,
+) -> "tuple[Recipe, Origins]":
+    """Load the recipe as `read_placed_recipe` does, and say where each value comes from."""
+    from phi3k.options import trace
+
+    said = {"gpus": ("cluster.gpus", gpus), "kind": ("cluster.kind", kind), "name": ("name", name)}
+    said["namespace"] = ("cluster.namespace", namespace)
+    options = {
+        f"--{option} {value}": f"{field}={value}" for option, (field, value) in said.items() if value is not None
+    }
+    return trace(reference, overrides, options)
 
 
 def open_cluster(context: str | None, namespace: str | None, kubeconfig: str | None) -> "Cluster":

@@ -1,5 +1,6 @@
 """Arguments and options that several verbs share."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from phi3k_trainer.recipe import Recipe
+    from phi3k_trainer.recipe import Origins, Recipe
 
 
 class Output(StrEnum):
@@ -38,14 +39,37 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="`json` pri
 
 
 def read_recipe(reference: str, overrides: list[str]) -> "Recipe":
-    """Load the recipe in a file, or the ready one of that name where there is no such file.
+    """Load the recipe in a file, or the ready one of that name where there is no such file, over the defaults.
 
     Raises:
         MissingInputError: it is neither of them, or a directory such as a run's.
-        RecipeError: the recipe is wrong.
+        RecipeError: the recipe, or a file of defaults, is wrong.
     """
+    return trace(reference, overrides)[0]
+
+
+def trace(reference: str, overrides: list[str], options: Mapping[str, str] | None = None) -> "tuple[Recipe, Origins]":
+    """Load a recipe as `read_recipe` does, and say where each value comes from; `options` outweigh `overrides`."""
+    from phi3k.defaults import defaults_files, name_own_server, note_project_file
+    from phi3k_trainer.recipe import Layer, read_recipe_text, trace_recipe
+
+    path = _recipe_file(reference)
+    written = Layer(str(path), read_recipe_text(path))
+    files = defaults_files(Path.cwd())
+    defaults = [(file, file.read()) for file in files]
+    recipe, origins = trace_recipe(
+        written, overrides=overrides, options=options, defaults=[layer for _, layer in defaults]
+    )
+    for file, layer in defaults:
+        if file.is_own:
+            name_own_server(recipe, layer)
+        else:
+            note_project_file(file)
+    return recipe, origins
+
+
+def _recipe_file(reference: str) -> Path:
     from phi3k_trainer.errors import MissingInputError
-    from phi3k_trainer.recipe import load_recipe
     from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
 
     path = Path(reference).expanduser()
@@ -53,11 +77,11 @@ def read_recipe(reference: str, overrides: list[str]) -> "Recipe":
         run = path / "recipe.yaml"
         hint = f"it is a run, whose recipe is {run}" if run.is_file() else "name a recipe file"
         raise MissingInputError(f"{reference} is a directory, not a recipe: {hint}")
-    if not path.exists():
-        if reference not in ready_recipes():
-            raise MissingInputError(
-                f"there is no recipe file {reference}, and no ready recipe of that name; "
-                f"the ready ones are: {', '.join(ready_recipes())}"
-            )
-        path = ready_recipe(reference)
-    return load_recipe(path, overrides)
+    if path.exists():
+        return path
+    if reference not in ready_recipes():
+        raise MissingInputError(
+            f"there is no recipe file {reference}, and no ready recipe of that name; "
+            f"the ready ones are: {', '.join(ready_recipes())}"
+        )
+    return ready_recipe(reference)

@@ -14,7 +14,7 @@ INTRODUCTION = """\
 One YAML document says everything about a run. Unknown keys are errors that name the nearest valid key. Scalars are
 those of YAML 1.2: `2e-4` is a number, `on` and `no` are text. Any field can be set from the command line:
 `--set training.learning_rate=1e-4`. `phi3k recipe show RECIPE` prints all fields in force, `phi3k recipe schema` the
-JSON schema for editors.
+JSON schema for editors. What every recipe of yours repeats can be [written once](defaults.md).
 """
 
 LIMITS = {

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from phi3k.main import app
-from phi3k_trainer.recipe import parse_recipe
+from phi3k_trainer.recipe import Layer, trace_recipe
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "charts/phi3k/README.md"]
@@ -156,9 +156,18 @@ def test_every_verb_and_option_in_running_text_is_one_of_phi3k(page: Path) -> No
     assert not {command: problem for command in commands if (problem := unknown(command))}
 
 
-def test_the_line_by_which_the_quickstart_names_the_image_makes_a_recipe_with_it() -> None:
+def test_the_line_by_which_the_quickstart_names_the_image_is_a_defaults_file() -> None:
     page = (CHECKOUT / "docs/quickstart.md").read_text(encoding="utf-8")
-    (line,) = re.findall(r"^echo '(.+)' >> own\.yaml", page, re.MULTILINE)
-    (copied,) = re.findall(r"^cp (\S+) own\.yaml", page, re.MULTILINE)
-    recipe = parse_recipe(f"{(CHECKOUT / copied).read_text(encoding='utf-8')}{line}\n")
-    assert f"image: {recipe.cluster.image}" == line.strip()
+    (line,) = re.findall(r"^echo '(.+)' > ~/\.config/phi3k/defaults\.yaml", page, re.MULTILINE)
+    demo = (CHECKOUT / "recipes/demo.yaml").read_text(encoding="utf-8")
+    recipe, _ = trace_recipe(Layer("demo.yaml", demo), defaults=[Layer("defaults.yaml", line)])
+    assert recipe.cluster.image == "registry.example/phi3k:0.1.0"
+
+
+def test_the_defaults_that_the_pages_show_are_valid() -> None:
+    page = (CHECKOUT / "docs/defaults.md").read_text(encoding="utf-8")
+    shown = re.findall(r"<<'END'\n(.+?)^END", page, re.MULTILINE | re.DOTALL)
+    assert shown
+    demo = Layer("demo.yaml", (CHECKOUT / "recipes/demo.yaml").read_text(encoding="utf-8"))
+    for text in shown:
+        trace_recipe(demo, defaults=[Layer("docs/defaults.md", text)])

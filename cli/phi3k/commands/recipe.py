@@ -1,9 +1,12 @@
 """`phi3k recipe`: what a recipe may say, and what one does say."""
 
+import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import typer
 
+from phi3k.cluster_options import GpusOption, KindOption, NameOption, NamespaceOption, trace_placed_recipe
 from phi3k.options import Output, OutputOption, RecipeArgument, SetOption, read_recipe
 from phi3k.printing import print_json, print_table, say
 
@@ -37,19 +40,50 @@ def check(
 def show(
     recipe: RecipeArgument,
     overrides: SetOption,
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Say where each value comes from: built in, FILE:LINE or an option.")
+    ] = False,
+    gpus: GpusOption = None,
+    kind: KindOption = None,
+    name: NameOption = None,
+    namespace: NamespaceOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Print a recipe with every field that is in force, defaults and overrides included.
 
-    Example: phi3k recipe show burberry-lora --set training.epochs=2
+    Examples:
+    phi3k recipe show burberry-lora --set training.epochs=2
+
+    phi3k recipe show burberry-lora --origin --gpus 16
     """
-    in_force = read_recipe(recipe, overrides)
+    in_force, origins = trace_placed_recipe(recipe, overrides, gpus=gpus, kind=kind, name=name, namespace=namespace)
+    values = in_force.model_dump(mode="json")
+    if origin:
+        rows = [(".".join(path), value, origins.of(path)) for path, value in _leaves(values)]
+        if output is Output.JSON:
+            print_json([{"field": field, "value": value, "origin": where} for field, value, where in rows])
+        else:
+            print_table(("Field", "Value", "From"), [(field, _flow(value), where) for field, value, where in rows])
+        return
     if output is Output.JSON:
-        print_json(in_force.model_dump(mode="json"))
+        print_json(values)
         return
     from phi3k_trainer.recipe import dump_recipe
 
     say(dump_recipe(in_force), nl=False)
+
+
+def _leaves(values: Mapping[str, object], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Each value with its path; lists and empty mappings are values."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _flow(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @app.command()

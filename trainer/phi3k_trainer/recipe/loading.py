@@ -1,7 +1,7 @@
 """From text to a Recipe and back: every mistake at once, with its line, its dotted key and what to write instead."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from phi3k_trainer.errors import MissingInputError, RecipeError
+from phi3k_trainer.recipe.layers import Layer, Layered, Origins, Place, lay_over
 from phi3k_trainer.recipe.overrides import OverrideError, parse_override, set_value
-from phi3k_trainer.recipe.problems import explain, place
+from phi3k_trainer.recipe.problems import explain, is_free_mapping, place
 from phi3k_trainer.recipe.recipe import Recipe
 from phi3k_trainer.recipe.yaml_reader import GO_SCALARS, STRING, Document, KeyPath, read_yaml
 from phi3k_trainer.terminal import escaped_line
+
+OF_ONE_RECIPE = frozenset({"apiVersion", "name"})
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -22,72 +25,183 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises MissingInputError when the file can't be read, RecipeError with every problem found in it.
     """
-    path = Path(path)
+    return parse_recipe(read_recipe_text(path), origin=str(path), overrides=overrides)
+
+
+def read_recipe_text(path: str | Path) -> str:
+    """Read the text of a recipe or of defaults for it.
+
+    Raises:
+        MissingInputError: the file can't be read.
+        RecipeError: it isn't text.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}): is it a recipe?") from error
     except OSError as error:
         raise MissingInputError(f"cannot read the recipe {path}: {error.strerror or error}") from error
-    return parse_recipe(text, origin=str(path), overrides=overrides)
 
 
 def parse_recipe(text: str, *, origin: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe from YAML text; `origin` names it in messages. Raises RecipeError with every problem found."""
-    document = read_yaml(text)
-    if document.value is None:
-        problems = document.problems
-        where = f"line {problems[0].line}: {problems[0].message}" if problems else "is empty"
-        raise RecipeError(f"{origin}: {where}. `phi3k init` writes a recipe to start from.")
-    if not isinstance(document.value, dict):
-        raise RecipeError(f"{origin}: should be a mapping of keys such as `name: my-run`, not a list or a plain value.")
-    values: dict[str, object] = document.value
+    return trace_recipe(Layer(origin, text), overrides=overrides)[0]
+
+
+def trace_recipe(
+    written: Layer,
+    *,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+    defaults: Sequence[Layer] = (),
+) -> tuple[Recipe, Origins]:
+    """Read a recipe over its defaults, and say where each value comes from.
+
+    Args:
+        written: The recipe.
+        overrides: `a.b=value` of each `--set`.
+        options: Overrides by the option that they came from, such as `--gpus 8`; they outweigh `overrides`.
+        defaults: Partial recipes; a later one outweighs those before it.
+
+    Raises:
+        RecipeError: with every problem of the first document that has any.
+    """
+    layered = Layered({}, {})
+    for layer in defaults:
+        layered = lay_over(layered, _read_defaults(layer), layer.origin, Recipe)
+    document = _read_document(written)
+    layered = lay_over(layered, document, written.origin, Recipe)
+    values = layered.values
     set_by: dict[KeyPath, str] = {}
-    findings: list[tuple[tuple[int, str], str]] = []
-    for override in overrides:
+    findings: list[_Finding] = []
+    named = [(f"--set {_without_secrets(override)}", override) for override in overrides]
+    for option, override in [*named, *(options or {}).items()]:
         try:
             path, value = parse_override(override, Recipe)
             values = set_value(values, path, value)
-            set_by[path] = f"--set {_without_secrets(override)}"
+            set_by.pop(path, None)
+            set_by[path] = option
         except OverrideError as error:
-            findings.append(((0, ""), f"--set {_without_secrets(override)}: {error}"))
-    findings += [
-        ((problem.line, _dotted(problem.path)), f"line {problem.line}, {_dotted(problem.path)}: {problem.message}")
-        for problem in document.problems
-    ]
+            findings.append(((0, 0, ""), f"{option}: {error}"))
+    findings += _findings_of_reading(document, layered.places)
+    origins = Origins(layered.places, set_by)
+    recipe = None
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        findings += _findings(error, values, document, set_by)
+        complained = {problem.path for problem in document.problems}
+        findings += _findings(error.errors(include_url=False), values, origins, written.origin, complained)
+    if recipe is None or findings:
+        raise _problems(written.origin, findings)
+    return recipe, origins
+
+
+_Finding = tuple[tuple[int, int, str], str]
+"""Sort key (document, line, dotted path) and text."""
+
+
+def _read_document(written: Layer) -> Document:
+    document = read_yaml(written.text)
+    if document.value is None:
+        problems = document.problems
+        where = f"line {problems[0].line}: {problems[0].message}" if problems else "is empty"
+        raise RecipeError(f"{written.origin}: {where}. `phi3k init` writes a recipe to start from.")
+    if not isinstance(document.value, dict):
+        raise RecipeError(
+            f"{written.origin}: should be a mapping of keys such as `name: my-run`, not a list or a plain value."
+        )
+    return document
+
+
+def _read_defaults(layer: Layer) -> Document:
+    """Read a partial recipe, and hold each value that it has to what a recipe may have there.
+
+    Raises:
+        RecipeError: with every problem found in it.
+    """
+    document = read_yaml(layer.text)
+    if document.value is None and not document.problems:
+        return Document(value={})
+    if document.value is not None and not isinstance(document.value, dict):
+        raise RecipeError(f"{layer.origin}: should be a mapping of sections such as `cluster:`, not a list or a text")
+    values = document.value or {}
+    layered = lay_over(Layered({}, {}), document, layer.origin, Recipe)
+    findings = _findings_of_reading(document, layered.places)
+    for name in OF_ONE_RECIPE & values.keys():
+        line = document.lines[(name,)]
+        order = layered.places[(name,)].order
+        findings.append(
+            ((order, line, name), f"line {line}, {name}: belongs to each recipe and has no default: remove it")
+        )
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as error:
+        complained = {problem.path for problem in document.problems} | {(name,) for name in OF_ONE_RECIPE}
+        details = [detail for detail in error.errors(include_url=False) if _counts_in_a_part(detail, values)]
+        findings += _findings(details, values, Origins(layered.places, {}), layer.origin, complained)
     if findings:
-        listed = [text for _, text in sorted(findings)]
-        count = "1 problem" if len(listed) == 1 else f"{len(listed)} problems"
-        raise RecipeError(f"{origin}: {count}\n" + "\n".join(f"  {line}" for line in listed))
-    return recipe
+        raise _problems(layer.origin, findings)
+    return document
+
+
+def _counts_in_a_part(detail: ErrorDetails, values: dict[str, object]) -> bool:
+    """Whether a finding holds whatever other documents say: sections may be completed there, lists may not."""
+    path = place(detail, values)
+    if any(isinstance(part, int) for part in path):
+        return True
+    if detail["type"] == "missing" or detail["input"] is None:
+        return False
+    is_rule_of_a_section = isinstance(detail["input"], dict) and not is_free_mapping(Recipe, path)
+    return detail["type"] != "value_error" or not is_rule_of_a_section
+
+
+def _problems(origin: str, findings: Sequence[_Finding]) -> RecipeError:
+    count = "1 problem" if len(findings) == 1 else f"{len(findings)} problems"
+    return RecipeError(f"{origin}: {count}\n" + "\n".join(f"  {text}" for _, text in sorted(findings)))
+
+
+def _findings_of_reading(document: Document, places: Mapping[KeyPath, Place]) -> list[_Finding]:
+    order = max((place.order for place in places.values()), default=0)
+    found = [(problem.line, _dotted(problem.path), problem.message) for problem in document.problems]
+    return [((order, line, where), f"line {line}, {where}: {message}") for line, where, message in found]
 
 
 def _findings(
-    error: ValidationError, values: dict[str, object], document: Document, set_by: Mapping[KeyPath, str]
-) -> list[tuple[tuple[int, str], str]]:
-    """Sort key and text of each finding of pydantic, but for places the reader has already complained about."""
+    errors: Sequence[ErrorDetails],
+    values: dict[str, object],
+    origins: Origins,
+    origin: str,
+    complained: Set[KeyPath],
+) -> list[_Finding]:
+    """What pydantic found, but for places the reader has already complained about; `origin` needs no naming."""
     details: dict[KeyPath, list[ErrorDetails]] = {}
-    for detail in error.errors(include_url=False):
+    for detail in errors:
         details.setdefault(place(detail, values), []).append(detail)
-    complained = {problem.path for problem in document.problems}
     findings = []
     for path in details.keys() - complained:
-        override = _override_of(path, document, set_by)
-        line = next(document.lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in document.lines)
-        rank, where = (0, override) if override else (line, f"line {line}")
-        findings.append(((rank, _dotted(path)), f"{where}, {_dotted(path)}: {explain(details[path], Recipe, path)}"))
+        places = origins.places
+        written = next(places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in places)
+        where = f"line {written.line}" if written.origin == origin else f"{written.origin}, line {written.line}"
+        rank = (written.order, written.line, _dotted(path))
+        if override := _override_of(path, origins):
+            rank, where = (0, 0, _dotted(path)), override
+        others = _other_places(path, origins, written)
+        findings.append((rank, f"{where}, {_dotted(path)}: {explain(details[path], Recipe, path)}{others}"))
     return findings
 
 
-def _override_of(path: KeyPath, document: Document, set_by: Mapping[KeyPath, str]) -> str | None:
+def _other_places(path: KeyPath, origins: Origins, written: Place) -> str:
+    """The other documents that a section is made of: a rule between its fields may be broken by theirs."""
+    inside = {found.origin for under, found in origins.places.items() if path and under[: len(path)] == path}
+    others = sorted(inside - {written.origin})
+    return f" (a part is from {', '.join(others)})" if others else ""
+
+
+def _override_of(path: KeyPath, origins: Origins) -> str | None:
     """The override that gave the value at `path`: it set the value, something around it, or made the section."""
-    for set_path, override in set_by.items():
+    for set_path, override in origins.set_by.items():
         around = path[: len(set_path)] == set_path
-        made = set_path[: len(path)] == path and path not in document.lines
+        made = set_path[: len(path)] == path and path not in origins.places
         if around or made:
             return override
     return None

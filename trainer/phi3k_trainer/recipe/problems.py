@@ -27,6 +27,13 @@ def section_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
     return model
 
 
+def is_free_mapping(model: type[BaseModel], path: KeyPath) -> bool:
+    """Whether the value at `path` is a mapping whose keys the user chooses, such as cluster.node_selector."""
+    section = section_at(model, path[:-1]) if path else None
+    field = section.model_fields.get(str(path[-1])) if section else None
+    return field is not None and get_origin(field.annotation) is dict
+
+
 def _section_of(annotation: Any) -> type[BaseModel] | None:
     """The section inside an annotation such as `TolerationSection`, `X | None` or `tuple[X, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
