@@ -1,4 +1,4 @@
-"""Write what the chart shares with the rest: its schemas, values, table of values, default recipe, submitters' rules.
+"""Write what the chart shares with the rest: facts, schemas, values and their table, a recipe, submitters' rules.
 
 Usage: chart_files.py [CHECKOUT]
 The words, types, defaults and descriptions are those of the recipe's section `cluster`.
@@ -8,15 +8,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import yaml
 
-from phi3k_jobs.objects import overlay
-from phi3k_jobs.objects.around import WEB, WEB_PORTS
-from phi3k_jobs.objects.pod import OWN_VARIABLES
+from phi3k_jobs.kinds.job import INDEX_ANNOTATION
+from phi3k_jobs.objects import additions, around, names, overlay, pod
 from phi3k_jobs.objects.role import role
-from phi3k_trainer.recipe import cluster_pod, environment, recipe_schema
+from phi3k_trainer import contract
+from phi3k_trainer.recipe import Recipe, cluster_pod, durations, environment, recipe_schema
+from phi3k_trainer.recipe import recipe as recipes
 from phi3k_trainer.recipe.ready import ready_recipe
 
 Schema = dict[str, Any]
@@ -78,37 +79,146 @@ def cluster_schema() -> Schema:
     return cast("Schema", _inlined(schema["properties"]["cluster"], schema["$defs"]))
 
 
-def environment_rules() -> Schema:
-    """What the chart knows of variables and addresses: phi3k's own regular expressions, which RE2 reads alike."""
+def facts() -> Schema:
+    """What Python knows and the templates repeat: they take it from here, and hold only logic."""
     return {
-        "name": environment.NAME,
+        "recipe": {
+            "api_version": get_args(Recipe.model_fields["apiVersion"].annotation)[0],
+            "name": recipes.RUN_NAME,
+            "longest_name": recipes.LONGEST_NAME,
+            "file": Path(contract.RECIPE_FILE).name,
+            "digest_digits": around.DIGEST_DIGITS,
+        },
+        "durations": {"units": durations.SECONDS, "longest_seconds": durations.LONGEST_SECONDS},
+        "labels": label_facts(),
+        "pod": pod_facts(),
+        "container": container_facts(),
+        "variables": variable_facts(),
+        "torchrun": torchrun_facts(),
+        "network": network_facts(),
+        "overlay": overlay_facts(),
+        "permanent_exit_codes": list(contract.PERMANENT_EXIT_CODES),
+    }
+
+
+def label_facts() -> Schema:
+    """Names of labels and annotations."""
+    return {
+        "name": names.NAME_LABEL,
+        "instance": names.INSTANCE_LABEL,
+        "version": names.VERSION_LABEL,
+        "component": names.COMPONENT_LABEL,
+        "run": names.RUN_LABEL,
+        "queue": names.QUEUE_LABEL,
+        "queue_priority": names.QUEUE_PRIORITY_LABEL,
+        "namespace": around.NAMESPACE_LABEL,
+        "recipe_annotation": names.RECIPE_ANNOTATION,
+        "wandb_annotation": names.WANDB_ANNOTATION,
+        "shared": names.SHARED_LABELS,
+        "no_sidecar": additions.NO_SIDECAR_LABELS,
+        "no_sidecar_annotations": additions.NO_SIDECAR_ANNOTATIONS,
+    }
+
+
+def pod_facts() -> Schema:
+    """What every pod has around its container, and what a recipe can't add to it."""
+    return {
+        "spec": pod.FIXED_SPEC,
+        "security_context": {**pod.NON_ROOT, **pod.SECCOMP},
+        "fs_group_change_policy": additions.FS_GROUP_CHANGE_POLICY,
+        "own_volumes": list(cluster_pod.OWN_VOLUMES),
+        "own_path": cluster_pod.OWN_PATH,
+        "own_key": cluster_pod.OWN_KEY,
+    }
+
+
+def container_facts() -> Schema:
+    """The trainer's container, as far as it is the same for every recipe."""
+    return {
+        "command": pod.COMMAND,
+        "doctor_command": [contract.PROGRAM, "doctor"],
+        "arguments": pod.ARGUMENTS,
+        "security_context": pod.container_security_context(),
+        "readiness_probe": pod.readiness_probe(),
+        "metrics_port": pod.METRICS_CONTAINER_PORT,
+        "volume_mounts": list(pod.MOUNTS),
+    }
+
+
+def variable_facts() -> Schema:
+    """Names and values of variables, and phi3k's regular expressions for those of others, which RE2 reads alike."""
+    return {
+        "fixed": _pairs(pod.WRITABLE_PLACES),
+        "shutdown_timeout": pod.SHUTDOWN_VARIABLE,
+        "shutdown_margin_seconds": pod.SHUTDOWN_MARGIN_SECONDS,
+        "log_format": contract.LOG_FORMAT_VARIABLE,
+        "image": contract.IMAGE_VARIABLE,
+        "health": {"name": contract.HEALTH_VARIABLE, "value": contract.HEALTH_FILE},
+        "metrics_port": {"name": contract.METRICS_PORT_VARIABLE, "value": str(contract.METRICS_PORT)},
+        "deadline": contract.DEADLINE_VARIABLE,
+        "wandb_run": contract.WANDB_RUN_VARIABLE,
+        "wandb_address": environment.WANDB_ADDRESS_VARIABLE,
+        "hub_address": environment.HUB_ADDRESS_VARIABLE,
+        "no_proxy": environment.NO_PROXY,
+        "of_secrets": [
+            {"field": field, "variables": [{"name": name, "optional": may_lack} for name, may_lack in of.items()]}
+            for field, of in pod.SECRET_VARIABLES.items()
+        ],
         "section_of": environment.SECTION_OF,
-        "own_variables": f"^({OWN_VARIABLES.pattern})$",
+        "valid_name": environment.NAME,
+        "own_name": f"^({pod.OWN_VARIABLES.pattern})$",
         "secret_name": environment.SECRET_NAME,
         "harmless_name": environment.HARMLESS_NAME,
         "harmless_value": environment.HARMLESS_VALUE,
         "secret_value": environment.SECRET_VALUE,
         "proxy_name": environment.PROXY_NAME,
         "login_without_scheme": environment.LOGIN_WITHOUT_SCHEME,
-        "address": environment.ADDRESS,
-        "host_and_port": environment.HOST_AND_PORT,
-        "socks_port": environment.SOCKS_PORT,
-        "web": list(WEB),
-        "web_ports": list(WEB_PORTS),
     }
 
 
-def pod_rules() -> Schema:
-    """What a recipe can't add to the pod, and what its overlay must leave as it is."""
+def torchrun_facts() -> Schema:
+    """The options that an operator, or the pod of a Job, gives to torchrun."""
     return {
-        "own_volumes": list(cluster_pod.OWN_VOLUMES),
-        "own_path": cluster_pod.OWN_PATH,
-        "own_key": cluster_pod.OWN_KEY,
+        "nodes": contract.NODES_VARIABLE,
+        "processes": contract.PROCESSES_VARIABLE,
+        "master_address": contract.MASTER_ADDRESS_VARIABLE,
+        "master_port": {"name": contract.MASTER_PORT_VARIABLE, "value": str(contract.RENDEZVOUS_PORT)},
+        "node_rank": contract.NODE_RANK_VARIABLE,
+        "node_rank_field": INDEX_ANNOTATION,
+    }
+
+
+def network_facts() -> Schema:
+    """Ports, the addresses that count as the web, and the forms of addresses, in regular expressions."""
+    return {
+        "metrics": around.METRICS,
+        "metrics_port_name": contract.METRICS_PORT_NAME,
+        "rendezvous": around.RENDEZVOUS,
+        "dns": list(around.DNS),
+        "web": list(around.WEB),
+        "web_ports": list(around.WEB_PORTS),
+        "socks_port": environment.SOCKS_PORT,
+        "highest_port": environment.HIGHEST_PORT,
+        "address": environment.ADDRESS,
+        "host_and_port": environment.HOST_AND_PORT,
+    }
+
+
+def overlay_facts() -> Schema:
+    """How an overlay is merged, and what it must leave as it is."""
+    return {
+        "trainer": overlay.TRAINER,
         "merge_keys": overlay.MERGE_KEYS,
         "agreed_spec": list(overlay.AGREED_SPEC),
         "agreed_labels": list(overlay.AGREED_LABELS),
         "agreed_container": list(overlay.AGREED_CONTAINER),
+        "own_prefixes": [contract.TORCHRUN_PREFIX, contract.OWN_PREFIX],
     }
+
+
+def _pairs(variables: dict[str, str]) -> list[dict[str, str]]:
+    """The variables as entries of a container: a list, since Helm sorts the keys of a mapping."""
+    return [{"name": name, "value": value} for name, value in variables.items()]
 
 
 def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Any:
@@ -253,8 +363,7 @@ def files(checkout: Path) -> dict[Path, str]:
         CHART / "values.yaml": values(),
         CHART / "values.schema.json": json.dumps(values_schema(), indent=2) + "\n",
         CHART / "files" / "cluster.schema.json": json.dumps(cluster_schema(), indent=2) + "\n",
-        CHART / "files" / "environment.json": json.dumps(environment_rules(), indent=2) + "\n",
-        CHART / "files" / "pod.json": json.dumps(pod_rules(), indent=2) + "\n",
+        CHART / "files" / "facts.json": json.dumps(facts(), indent=2) + "\n",
         CHART / "files" / "submitter-rules.yaml": f"# {MADE}\n" + yaml.safe_dump(role()["rules"], sort_keys=False),
         CHART / "files" / "recipe.yaml": ready_recipe(DEFAULT_RECIPE).read_text(encoding="utf-8"),
         CHART / "README.md": readme((checkout / CHART / "README.md").read_text(encoding="utf-8")),

@@ -285,6 +285,22 @@ def test_auto_takes_what_the_cluster_has(helm: Helm) -> None:
     assert kind() == "Job"
 
 
+@pytest.mark.parametrize(
+    ("kind", "served"),
+    [
+        ("pytorchjob", ["kubeflow.org/v1/PyTorchJob", "trainer.kubeflow.org/v1alpha1/TrainJob"]),
+        ("trainjob", ["trainer.kubeflow.org/v1alpha1/TrainJob"]),
+        ("job", []),
+    ],
+)
+def test_the_objects_of_auto_are_those_of_the_kind_that_the_cluster_has(
+    helm: Helm, kind: Kind, served: list[str]
+) -> None:
+    recipe = load_recipe(ready_recipe("burberry-lora"), ["cluster.kind=auto", "cluster.gpus=16"])
+    rendered = helm.template(recipe.name, *(f"--api-versions={entry}" for entry in served), values=helm_values(recipe))
+    assert without_what_is_helms(rendered) == by_name(objects(recipe, kind=kind))
+
+
 def test_one_claim_for_cache_and_runs_is_made_once(helm: Helm) -> None:
     recipe = load_recipe(
         ready_recipe("demo"), ["cluster.cache.claim=one", "cluster.runs.claim=one", "cluster.kind=job"]

@@ -1,32 +1,12 @@
 """The chart's files agree with the recipe, with the package and with each other."""
 
-import importlib.util
 import re
 from importlib.metadata import version
-from types import ModuleType
 
 import pytest
 import yaml
 
 from tests.chart.charting import CHART, Helm
-
-ROOT = CHART.parents[1]
-
-
-@pytest.fixture(scope="module")
-def chart_files() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("chart_files", ROOT / "scripts" / "chart_files.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-def test_made_files_are_fresh(chart_files: ModuleType) -> None:
-    made = chart_files.files(ROOT)
-    stale = [str(path) for path, text in made.items() if (ROOT / path).read_text(encoding="utf-8") != text]
-    assert stale == [], "run `.venv/bin/python scripts/chart_files.py`"
 
 
 def test_every_value_is_described(helm: Helm) -> None:

@@ -69,6 +69,7 @@ RECIPE_FILE = f"{RECIPES}/recipe.yaml"
 HEALTH_FILE = f"{SCRATCH}/phi3k-health.json"
 INSTALLATION = "/opt/phi3k"
 PYTHON = f"{INSTALLATION}/bin/python"
+PROGRAM = f"{INSTALLATION}/bin/phi3k"
 HEALTH_CHECK = f"{INSTALLATION}/health_check.py"
 
 # Modules that are run as programs.

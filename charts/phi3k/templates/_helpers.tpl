@@ -2,12 +2,12 @@
 
 {{/* The labels of an object of the run. Input: run, component. */}}
 {{- define "phi3k.labels" -}}
-app.kubernetes.io/name: phi3k
-app.kubernetes.io/instance: {{ .run.name }}
-app.kubernetes.io/version: {{ .run.version | toJson }}
-app.kubernetes.io/component: {{ .component }}
-app.kubernetes.io/managed-by: phi3k
-phi3k/run: {{ .run.name }}
+{{- $label := .run.facts.labels -}}
+{{ toYaml $label.shared }}
+{{ $label.instance }}: {{ .run.name }}
+{{ $label.version }}: {{ .run.version | toJson }}
+{{ $label.component }}: {{ .component }}
+{{ $label.run }}: {{ .run.name }}
 {{- end -}}
 
 {{/* Name, labels and namespace of an object. Input: run, component, and name where it isn't the run's. */}}
@@ -23,89 +23,92 @@ labels:
 
 {{/* The same of a job: its recipe, its W&B run and its queue are told too. */}}
 {{- define "phi3k.job-metadata" -}}
+{{- $label := .facts.labels -}}
 {{- include "phi3k.metadata" (dict "run" . "component" "job") }}
 {{- range $name, $value := .cluster.pod.labels }}
   {{ toJson $name }}: {{ toJson $value }}
 {{- end }}
 {{- with .cluster.queue }}
-  kueue.x-k8s.io/queue-name: {{ toJson . }}
+  {{ $label.queue }}: {{ toJson . }}
 {{- with $.cluster.queue_priority }}
-  kueue.x-k8s.io/priority-class: {{ toJson . }}
+  {{ $label.queue_priority }}: {{ toJson . }}
 {{- end }}
 {{- end }}
 annotations:
   {{- range $name, $value := .cluster.pod.annotations }}
   {{ toJson $name }}: {{ toJson $value }}
   {{- end }}
-  phi3k/recipe-sha256: {{ .digest }}
+  {{ $label.recipe_annotation }}: {{ .digest }}
   {{- with .wandbRunId }}
-  phi3k/wandb-run: {{ toJson . }}
+  {{ $label.wandb_annotation }}: {{ toJson . }}
   {{- end }}
 {{- end -}}
 
 {{/* The labels that pick out the trainer's pods. */}}
 {{- define "phi3k.selector" -}}
-phi3k/run: {{ .name }}
-app.kubernetes.io/component: trainer
+{{ .facts.labels.run }}: {{ .name }}
+{{ .facts.labels.component }}: trainer
 {{- end -}}
 
 {{/* The web's ports and those of the addresses the recipe names (a W&B server, a mirror, a proxy), as JSON. */}}
 {{- define "phi3k.web-ports" -}}
-{{- $rules := .rules -}}
-{{- $ports := $rules.web_ports -}}
-{{- $ports = concat $ports (include "phi3k.ports" (dict "rules" $rules "name" "WANDB_BASE_URL" "value" .wandbAddress) | fromJsonArray) -}}
+{{- $facts := .facts -}}
+{{- $ports := $facts.network.web_ports -}}
+{{- $tracker := dict "facts" $facts "name" $facts.variables.wandb_address "value" .wandbAddress -}}
+{{- $ports = concat $ports (include "phi3k.ports" $tracker | fromJsonArray) -}}
 {{- range $name, $value := .cluster.env -}}
-  {{- $ports = concat $ports (include "phi3k.ports" (dict "rules" $rules "name" $name "value" $value) | fromJsonArray) -}}
+  {{- $ports = concat $ports (include "phi3k.ports" (dict "facts" $facts "name" $name "value" $value) | fromJsonArray) -}}
 {{- end -}}
 {{- uniq $ports | toJson -}}
 {{- end -}}
 
-{{/* The ports of the address, or of the comma-separated addresses, in a variable, as JSON. Input: rules, name, value. */}}
+{{/* The ports of the address, or of the comma-separated addresses, in a variable, as JSON. Input: facts, name, value. */}}
 {{- define "phi3k.ports" -}}
-{{- $rules := .rules -}}
-{{- $isProxy := regexMatch $rules.proxy_name .name -}}
+{{- $network := .facts.network -}}
+{{- $isProxy := regexMatch .facts.variables.proxy_name .name -}}
+{{- $highest := int $network.highest_port -}}
 {{- $ports := list -}}
 {{- $parts := list -}}
 {{- $isAddress := true -}}
 {{- range splitList "," .value -}}
   {{- $part := trimAll " " . -}}
   {{- $parts = append $parts $part -}}
-  {{- $isAddress = and $isAddress (regexMatch $rules.address $part) -}}
+  {{- $isAddress = and $isAddress (regexMatch $network.address $part) -}}
 {{- end -}}
-{{- if eq (upper .name) "NO_PROXY" -}}
+{{- if eq (upper .name) .facts.variables.no_proxy -}}
 {{- else if $isAddress -}}
   {{- range $parts -}}
-    {{- $port := regexReplaceAll $rules.address . "${4}" -}}
+    {{- $port := regexReplaceAll $network.address . "${4}" -}}
     {{- if $port -}}
       {{- $ports = append $ports (atoi $port) -}}
     {{- else if hasPrefix "socks" (lower .) -}}
-      {{- $ports = append $ports (int $rules.socks_port) -}}
+      {{- $ports = append $ports (int $network.socks_port) -}}
     {{- end -}}
   {{- end -}}
-{{- else if regexMatch $rules.host_and_port .value -}}
-  {{- $port := regexReplaceAll $rules.host_and_port .value "${2}" | atoi -}}
-  {{- $host := regexReplaceAll $rules.host_and_port .value "${1}" -}}
-  {{- if or $isProxy (and (contains "." $host) (le $port 65535)) -}}
+{{- else if regexMatch $network.host_and_port .value -}}
+  {{- $port := regexReplaceAll $network.host_and_port .value "${2}" | atoi -}}
+  {{- $host := regexReplaceAll $network.host_and_port .value "${1}" -}}
+  {{- if or $isProxy (and (contains "." $host) (le $port $highest)) -}}
     {{- $ports = append $ports $port -}}
   {{- end -}}
 {{- end -}}
 {{- range $ports -}}
-  {{- if or (lt . 1) (gt . 65535) -}}
-    {{- fail (printf "%s has an address with a port that is not between 1 and 65535" $.name) -}}
+  {{- if or (lt . 1) (gt . $highest) -}}
+    {{- fail (printf "%s has an address with a port that is not between 1 and %d" $.name $highest) -}}
   {{- end -}}
 {{- end -}}
 {{- toJson $ports -}}
 {{- end -}}
 
-{{/* Where an entry of cluster.egress leads. Input: its `to`. */}}
+{{/* Where an entry of cluster.egress leads. Input: to (of the entry), label (of namespaces). */}}
 {{- define "phi3k.destination" -}}
-{{- if or (contains ":" .) (regexMatch "^[0-9]" .) -}}
+{{- if or (contains ":" .to) (regexMatch "^[0-9]" .to) -}}
 ipBlock:
-  cidr: {{ contains "/" . | ternary . (printf "%s/%d" . (contains ":" . | ternary 128 32)) | toJson }}
+  cidr: {{ contains "/" .to | ternary .to (printf "%s/%d" .to (contains ":" .to | ternary 128 32)) | toJson }}
 {{- else -}}
 namespaceSelector:
   matchLabels:
-    kubernetes.io/metadata.name: {{ index (splitList "." .) 1 | toJson }}
+    {{ .label }}: {{ index (splitList "." .to) 1 | toJson }}
 {{- end -}}
 {{- end -}}
 
@@ -136,8 +139,7 @@ metadata:
   namespace: {{ toJson . }}
   {{- end }}
   labels:
-    app.kubernetes.io/name: phi3k
-    app.kubernetes.io/managed-by: phi3k
+    {{- toYaml .run.facts.labels.shared | nindent 4 }}
     helm.sh/chart: {{ .run.chart }}
   annotations:
     helm.sh/resource-policy: keep
@@ -175,7 +177,7 @@ of different kinds write one run. Input: root, run, live (the job there is) and 
 {{- define "phi3k.refuse-change" -}}
 {{- $way := printf "`helm uninstall %s` and install it again (its checkpoints stay, it continues from the last), or install under another name" .run.name -}}
 {{- if .live -}}
-  {{- $digest := dig "metadata" "annotations" "phi3k/recipe-sha256" "" .live -}}
+  {{- $digest := dig "metadata" "annotations" .run.facts.labels.recipe_annotation "" .live -}}
   {{- if or (ne $digest .run.digest) (ne (toJson .arguments) (toJson .run.arguments)) -}}
     {{- fail (printf "the run %s is there with another recipe or other values, and a running job can't be changed: %s" .run.name $way) -}}
   {{- end -}}

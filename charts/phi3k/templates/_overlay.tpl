@@ -1,21 +1,22 @@
 {{/*
-The overlay: a strategic merge patch on the pod template, merged last, as phi3k_jobs/overlay.py merges it.
+The overlay: a strategic merge patch on the pod template, merged last, as phi3k_jobs/objects/overlay.py merges it.
 Input: run, template (YAML), overlay. Fails where it changes what trainer and cluster rely on.
 */}}
 {{- define "phi3k.overlaid" -}}
-{{- $rules := .run.podRules -}}
+{{- $rules := .run.facts.overlay -}}
+{{- $ownVolumes := .run.facts.pod.own_volumes -}}
 {{- $original := fromYaml .template -}}
 {{- $trainer := first $original.spec.containers -}}
 {{- $overlay := deepCopy .overlay -}}
 {{- range (dig "spec" "containers" list $overlay) | default list -}}
-  {{- if eq (toString .name) "trainer" -}}
+  {{- if eq (toString .name) $rules.trainer -}}
     {{- $_ := set . "name" $trainer.name -}}
   {{- end -}}
 {{- end -}}
 {{- $result := deepCopy $original -}}
 {{- include "phi3k.patch" (dict "into" $result "from" $overlay "keys" $rules.merge_keys) -}}
-{{- $before := include "phi3k.agreed" (dict "template" $original "original" $original "rules" $rules) | fromJson -}}
-{{- $after := include "phi3k.agreed" (dict "template" $result "original" $original "rules" $rules) | fromJson -}}
+{{- $before := include "phi3k.agreed" (dict "template" $original "original" $original "rules" $rules "ownVolumes" $ownVolumes) | fromJson -}}
+{{- $after := include "phi3k.agreed" (dict "template" $result "original" $original "rules" $rules "ownVolumes" $ownVolumes) | fromJson -}}
 {{- range $place := concat (keys $before) (keys $after) | uniq | sortAlpha -}}
   {{- if ne (toJson (get $before $place)) (toJson (get $after $place)) -}}
     {{- fail (printf "overlay changes %s, which phi3k and the trainer rely on: leave it out" $place) -}}
@@ -96,7 +97,7 @@ Input: run, template (YAML), overlay. Fails where it changes what trainer and cl
   {{- $_ := set $found (printf "spec.%s" .) (dig . nil $spec) -}}
 {{- end -}}
 {{- $volumes := include "phi3k.by" (dict "list" $spec.volumes "key" "name") | fromJson -}}
-{{- $ownVolumes := .rules.own_volumes -}}
+{{- $ownVolumes := .ownVolumes -}}
 {{- range $ownVolumes -}}
   {{- $_ := set $found (printf "spec.volumes[%s]" .) (dig . nil $volumes) -}}
 {{- end -}}
@@ -113,9 +114,14 @@ Input: run, template (YAML), overlay. Fails where it changes what trainer and cl
   {{- end -}}
 {{- end -}}
 {{- $variables := include "phi3k.by" (dict "list" $container.env "key" "name") | fromJson -}}
+{{- $prefixes := .rules.own_prefixes -}}
 {{- $own := keys (include "phi3k.by" (dict "list" $trainer.env "key" "name") | fromJson) -}}
 {{- range $name := concat $own (keys $variables) | uniq -}}
-  {{- if or (has $name $own) (hasPrefix "PET_" $name) (hasPrefix "PHI3K_" $name) -}}
+  {{- $isAgreed := has $name $own -}}
+  {{- range $prefixes -}}
+    {{- $isAgreed = or $isAgreed (hasPrefix . $name) -}}
+  {{- end -}}
+  {{- if $isAgreed -}}
     {{- $_ := set $found (printf "spec.containers[trainer].env[%s]" $name) (dig $name nil $variables) -}}
   {{- end -}}
 {{- end -}}

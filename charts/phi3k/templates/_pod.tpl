@@ -1,7 +1,8 @@
 {{/* The trainer's pod, shared by all kinds of job. Each helper takes the run of `phi3k.run`. */}}
 
 {{- define "phi3k.pod-metadata" -}}
-{{- $ownKey := .podRules.own_key }}
+{{- $ownKey := .facts.pod.own_key }}
+{{- $label := .facts.labels }}
 {{- range $name, $_ := merge (dict) .cluster.pod.labels .cluster.pod.annotations }}
 {{- if regexMatch $ownKey $name }}
 {{- fail (printf "pod can't set %s: phi3k sets it itself" $name) }}
@@ -9,15 +10,15 @@
 {{- end }}
 labels:
   {{- include "phi3k.labels" (dict "run" . "component" "trainer") | nindent 2 }}
-  {{- range $name, $value := merge (dict) .cluster.pod.labels (dict "sidecar.istio.io/inject" "false") }}
+  {{- range $name, $value := merge (dict) .cluster.pod.labels $label.no_sidecar }}
   {{ toJson $name }}: {{ toJson $value }}
   {{- end }}
 annotations:
-  {{- range $name, $value := merge (dict) .cluster.pod.annotations (dict "linkerd.io/inject" "disabled") }}
+  {{- range $name, $value := merge (dict) .cluster.pod.annotations $label.no_sidecar_annotations }}
   {{ toJson $name }}: {{ toJson $value }}
   {{- end }}
   {{- with .wandbRunId }}
-  phi3k/wandb-run: {{ toJson . }}
+  {{ $label.wandb_annotation }}: {{ toJson . }}
   {{- end }}
 {{- end -}}
 
@@ -47,11 +48,10 @@ spec:
 {{/* The spec around one container. Input: run, container (YAML). */}}
 {{- define "phi3k.pod-spec" -}}
 serviceAccountName: {{ .run.cluster.pod.service_account | default .run.name }}
-automountServiceAccountToken: false
-enableServiceLinks: false
+{{ toYaml .run.facts.pod.spec }}
 securityContext:
-  {{- include "phi3k.pod-security" .run.cluster.pod | nindent 2 }}
-terminationGracePeriodSeconds: {{ include "phi3k.seconds" .run.cluster.grace }}
+  {{- include "phi3k.pod-security" .run | nindent 2 }}
+terminationGracePeriodSeconds: {{ toJson .run.seconds.grace }}
 containers:
   - {{ .container | indent 4 | trim }}
 volumes:
@@ -80,8 +80,8 @@ permanent error (sysexits) fails the job at once. Input: run, container (its nam
 {{- define "phi3k.job-spec" -}}
 # One replica's failure makes its peers fail with it, and each counts.
 backoffLimit: {{ mul .run.cluster.retries .run.nodes }}
-{{- with .run.cluster.deadline }}
-activeDeadlineSeconds: {{ include "phi3k.seconds" . }}
+{{- with .run.seconds.deadline }}
+activeDeadlineSeconds: {{ toJson . }}
 {{- end }}
 podFailurePolicy:
   rules:
@@ -92,7 +92,7 @@ podFailurePolicy:
       onExitCodes:
         containerName: {{ .container }}
         operator: In
-        values: {{ untilStep 64 79 1 | toJson }}
+        values: {{ toJson .run.facts.permanent_exit_codes }}
 template:
   {{- $container := include "phi3k.trainer" (dict "run" .run "name" .container "rendezvous" .rendezvous) }}
   {{- $fixed := "restartPolicy: Never" }}
@@ -136,7 +136,7 @@ affinity:
     requiredDuringSchedulingIgnoredDuringExecution:
       - labelSelector:
           matchLabels:
-            phi3k/run: {{ .name }}
+            {{ .facts.labels.run }}: {{ .name }}
         topologyKey: {{ toJson .cluster.topology }}
   {{- end }}
 {{- end }}
@@ -162,31 +162,28 @@ imagePullSecrets:
 {{- end -}}
 
 {{- define "phi3k.pod-security" -}}
-runAsNonRoot: true
-{{- range $field, $value := dict "runAsUser" .user "runAsGroup" .group "fsGroup" .fs_group }}
+{{- $pod := .cluster.pod -}}
+{{ toYaml .facts.pod.security_context }}
+{{- range $field, $value := dict "runAsUser" $pod.user "runAsGroup" $pod.group "fsGroup" $pod.fs_group }}
 {{- if not (kindIs "invalid" $value) }}
 {{ $field }}: {{ toJson $value }}
 {{- end }}
 {{- end }}
-{{- if not (kindIs "invalid" .fs_group) }}
-fsGroupChangePolicy: OnRootMismatch
+{{- if not (kindIs "invalid" $pod.fs_group) }}
+fsGroupChangePolicy: {{ .facts.pod.fs_group_change_policy }}
 {{- end }}
-{{- with .supplemental_groups }}
+{{- with $pod.supplemental_groups }}
 supplementalGroups: {{ toJson . }}
 {{- end }}
-seccompProfile:
-  type: RuntimeDefault
 {{- end -}}
 
-{{/* Input: the capabilities that are added, none for all but the trainer. */}}
+{{/* Input: run, and capabilities that are added: none for all but the trainer. */}}
 {{- define "phi3k.container-security" -}}
-allowPrivilegeEscalation: false
-capabilities:
-  drop: [ALL]
-  {{- with . }}
-  add: {{ toJson . }}
-  {{- end }}
-readOnlyRootFilesystem: true
+{{- $context := deepCopy .run.facts.container.security_context -}}
+{{- with .capabilities -}}
+  {{- $_ := set $context.capabilities "add" . -}}
+{{- end -}}
+{{ toYaml $context }}
 {{- end -}}
 
 {{/* The trainer's container. Input: run, name, rendezvous (more environment, YAML). */}}
@@ -194,7 +191,7 @@ readOnlyRootFilesystem: true
 name: {{ .name }}
 image: {{ toJson .run.cluster.image }}
 imagePullPolicy: {{ .run.cluster.image_pull_policy }}
-command: {{ include "phi3k.entrypoint" . }}
+command: {{ toJson .run.facts.container.command }}
 args: {{ toJson .run.arguments }}
 env:
   {{- include "phi3k.environment" .run | trim | nindent 2 }}
@@ -217,25 +214,17 @@ envFrom:
 resources:
   {{- include "phi3k.resources" .run | nindent 2 }}
 securityContext:
-  {{- include "phi3k.container-security" .run.cluster.pod.capabilities | nindent 2 }}
+  {{- include "phi3k.container-security" (dict "run" .run "capabilities" .run.cluster.pod.capabilities) | nindent 2 }}
 # READY says whether the run moves; no liveness probe, since a slow save must not be killed.
 readinessProbe:
-  exec:
-    command: ["/opt/phi3k/bin/python", "-I", "-S", "/opt/phi3k/health_check.py", "/tmp/phi3k-health.json"]
-  periodSeconds: 10
-  timeoutSeconds: 10
+  {{- toYaml .run.facts.container.readiness_probe | nindent 2 }}
 {{- if .run.cluster.pod_monitor }}
 ports:
-  - name: metrics
-    containerPort: 9464
+  - {{ toJson .run.facts.container.metrics_port }}
 {{- end }}
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
-  {{- include "phi3k.volume-mounts" .run.cluster | nindent 2 }}
-{{- end -}}
-
-{{- define "phi3k.entrypoint" -}}
-["/opt/phi3k/bin/python", "-m", "phi3k_trainer.replica.entrypoint"]
+  {{- include "phi3k.volume-mounts" .run | nindent 2 }}
 {{- end -}}
 
 {{/* Memory and devices are requested and limited; CPU is limited only where the recipe says so. */}}
@@ -260,45 +249,33 @@ claims:
 
 {{/* Every writable path is on a volume; secrets are named, never read. Kubernetes expands $(NAME): $$ keeps it text. */}}
 {{- define "phi3k.environment" -}}
-{{- $grace := include "phi3k.seconds" .cluster.grace | int64 -}}
-{{- $pairs := list
-  (list "HOME" "/tmp")
-  (list "TMPDIR" "/tmp")
-  (list "USER" "phi3k")
-  (list "XDG_CACHE_HOME" "/tmp/.cache")
-  (list "HF_HOME" "/cache/huggingface")
-  (list "TRITON_CACHE_DIR" "/tmp/triton")
-  (list "TORCHINDUCTOR_CACHE_DIR" "/tmp/inductor")
-  (list "CUDA_CACHE_PATH" "/tmp/cuda")
-  (list "MPLCONFIGDIR" "/tmp/matplotlib")
-  (list "WANDB_CACHE_DIR" "/tmp/wandb/cache")
-  (list "WANDB_DATA_DIR" "/tmp/wandb/data")
-  (list "WANDB_CONFIG_DIR" "/tmp/wandb/config")
-  (list "WANDB_ARTIFACT_DIR" "/tmp/wandb/artifacts")
-  (list "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" (max 1 (sub $grace 30) | toString))
-  (list "PHI3K_LOG_FORMAT" .cluster.log_format)
-  (list "PHI3K_IMAGE" .cluster.image)
-  (list "PHI3K_HEALTH_FILE" "/tmp/phi3k-health.json")
+{{- $variables := .facts.variables -}}
+{{- $timeout := max 1 (sub .seconds.grace $variables.shutdown_margin_seconds) -}}
+{{- $set := concat $variables.fixed (list
+  (dict "name" $variables.shutdown_timeout "value" (toString $timeout))
+  (dict "name" $variables.log_format "value" .cluster.log_format)
+  (dict "name" $variables.image "value" .cluster.image)
+  $variables.health)
 -}}
 {{- if .cluster.pod_monitor -}}
-  {{- $pairs = append $pairs (list "PHI3K_METRICS_PORT" "9464") -}}
+  {{- $set = append $set $variables.metrics_port -}}
 {{- end -}}
-{{- with .cluster.deadline -}}
-  {{- $pairs = append $pairs (list "PHI3K_DEADLINE_SECONDS" (include "phi3k.seconds" .)) -}}
+{{- with .seconds.deadline -}}
+  {{- $set = append $set (dict "name" $variables.deadline "value" (toJson .)) -}}
 {{- end -}}
 {{- with .wandbRunId -}}
-  {{- $pairs = append $pairs (list "WANDB_RUN_ID" .) -}}
+  {{- $set = append $set (dict "name" $variables.wandb_run "value" .) -}}
 {{- end -}}
 {{- $own := .cluster.env -}}
 {{- $referred := .cluster.pod.env_secrets -}}
 {{- include "phi3k.check-variables" . -}}
 {{- $names := list -}}
-{{- range $pairs -}}
-  {{- $name := index . 0 -}}
+{{- range $set -}}
+  {{- $name := .name -}}
   {{- $names = append $names $name }}
 {{- if not (hasKey $referred $name) }}
 - name: {{ $name }}
-  value: {{ hasKey $own $name | ternary (get $own $name) (index . 1) | replace "$" "$$" | toJson }}
+  value: {{ hasKey $own $name | ternary (get $own $name) .value | replace "$" "$$" | toJson }}
 {{- end }}
 {{- end }}
 {{- range $name, $value := $own }}
@@ -312,41 +289,35 @@ claims:
   valueFrom:
     secretKeyRef: {name: {{ toJson $of.secret }}, key: {{ toJson $of.key }}}
 {{- end }}
-{{- with .cluster.wandb_secret }}
-- name: WANDB_API_KEY
+{{- range $of := $variables.of_secrets }}
+{{- with $secret := get $.cluster .field }}
+{{- range $variable := $of.variables }}
+- name: {{ $variable.name }}
   valueFrom:
-    secretKeyRef: {name: {{ toJson . }}, key: WANDB_API_KEY, optional: true}
-- name: WANDB_BASE_URL
-  valueFrom:
-    secretKeyRef: {name: {{ toJson . }}, key: WANDB_BASE_URL, optional: true}
+    secretKeyRef: {name: {{ toJson $secret }}, key: {{ $variable.name }}{{ if $variable.optional }}, optional: true{{ end }}}
 {{- end }}
-{{- with .cluster.hf_secret }}
-- name: HF_TOKEN
-  valueFrom:
-    secretKeyRef: {name: {{ toJson . }}, key: HF_TOKEN}
-- name: HF_ENDPOINT
-  valueFrom:
-    secretKeyRef: {name: {{ toJson . }}, key: HF_ENDPOINT, optional: true}
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{/* Fails for a variable that can't have its name, that has to be phi3k's own, or that looks like a secret. */}}
 {{- define "phi3k.check-variables" -}}
-{{- $rules := .rules -}}
+{{- $facts := .facts -}}
+{{- $rules := $facts.variables -}}
 {{- $referred := .cluster.pod.env_secrets -}}
 {{- range $name, $_ := merge (dict) .cluster.env $referred -}}
-  {{- if not (regexMatch $rules.name $name) -}}
+  {{- if not (regexMatch $rules.valid_name $name) -}}
     {{- fail (printf "%s can't be the name of a variable: use letters, digits and _" (toJson $name)) -}}
   {{- end -}}
   {{- with get $rules.section_of $name -}}
     {{- fail (printf "env can't set %s: put it into a secret, and name that in %s" $name .) -}}
   {{- end -}}
-  {{- if regexMatch $rules.own_variables $name -}}
+  {{- if regexMatch $rules.own_name $name -}}
     {{- fail (printf "env can't set %s: phi3k, or the job's operator, sets it itself" $name) -}}
   {{- end -}}
 {{- end -}}
-{{- if and .cluster.hf_secret (or (hasKey .cluster.env "HF_ENDPOINT") (hasKey $referred "HF_ENDPOINT")) -}}
-  {{- fail "can't set HF_ENDPOINT beside hf_secret: put it into that secret, beside the token" -}}
+{{- if and .cluster.hf_secret (or (hasKey .cluster.env $rules.hub_address) (hasKey $referred $rules.hub_address)) -}}
+  {{- fail (printf "can't set %s beside hf_secret: put it into that secret, beside the token" $rules.hub_address) -}}
 {{- end -}}
 {{- range $name, $value := .cluster.env -}}
   {{- if hasKey $referred $name -}}
@@ -357,7 +328,7 @@ claims:
   {{- if or $named $login (regexMatch $rules.secret_value $value) -}}
     {{- fail (printf "env can't set %s: it looks like a secret, and values are stored where many can read them. Put it into a Secret and refer to that: pod.env_secrets.%s: {secret: NAME, key: KEY}" $name $name) -}}
   {{- end -}}
-  {{- $_ := include "phi3k.ports" (dict "rules" $rules "name" $name "value" $value) -}}
+  {{- $_ := include "phi3k.ports" (dict "facts" $facts "name" $name "value" $value) -}}
 {{- end -}}
 {{- end -}}
 
@@ -380,7 +351,7 @@ claims:
     sizeLimit: {{ toJson .cluster.resources.shared_memory }}
 {{- $seen := list }}
 {{- range .cluster.pod.volumes }}
-{{- if or (ne (len .source) 1) (has .name $.podRules.own_volumes) (regexMatch $.podRules.own_path .path) (has .name $seen) (has .path $seen) }}
+{{- if or (ne (len .source) 1) (has .name $.facts.pod.own_volumes) (regexMatch $.facts.pod.own_path .path) (has .name $seen) (has .path $seen) }}
 {{- fail (printf "pod.volumes %s: it should have one source, and a name and path that neither phi3k nor another volume has" .name) }}
 {{- end }}
 {{- $seen = append $seen .name }}
@@ -393,18 +364,8 @@ claims:
 {{- end -}}
 
 {{- define "phi3k.volume-mounts" -}}
-- name: recipe
-  mountPath: /etc/phi3k
-  readOnly: true
-- name: cache
-  mountPath: /cache
-- name: runs
-  mountPath: /runs
-- name: scratch
-  mountPath: /tmp
-- name: shm
-  mountPath: /dev/shm
-{{- range .pod.volumes }}
+{{ toYaml .facts.container.volume_mounts }}
+{{- range .cluster.pod.volumes }}
 - name: {{ toJson .name }}
   mountPath: {{ toJson .path }}
   readOnly: {{ if kindIs "invalid" .read_only }}true{{ else }}{{ .read_only }}{{ end }}

@@ -1,16 +1,18 @@
 {{/*
 The run, as JSON: what every template is made from.
   name, kind, cluster (the section in force), nodes, gpus and processes of a replica, recipe (text), digest, configMap,
-  arguments, wandbRunId, wandbAddress, labels, chart, pins (whether the recipe names its namespace).
+  arguments, seconds (of the durations that are set), wandbRunId, wandbAddress, version, chart, facts (files/facts.json,
+  which scripts/chart_files.py makes).
 In force are phi3k's defaults, over them the recipe's section `cluster`, over that the values given.
 */}}
 {{- define "phi3k.run" -}}
 {{- $name := .Release.Name -}}
-{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$" $name) -}}
-  {{- fail (printf "the release's name %s can't be a run's: use at most 40 lower-case letters, digits and -, a letter first" $name) -}}
+{{- $facts := .Files.Get "files/facts.json" | fromJson -}}
+{{- if not (regexMatch $facts.recipe.name $name) -}}
+  {{- fail (printf "the release's name %s can't be a run's: use at most %d lower-case letters, digits and -, a letter first" $name (int $facts.recipe.longest_name)) -}}
 {{- end -}}
 {{- $text := .Values.recipe | default (.Files.Get "files/recipe.yaml") -}}
-{{- $recipe := include "phi3k.recipe" $text | fromJson -}}
+{{- $recipe := include "phi3k.recipe" (dict "text" $text "version" $facts.recipe.api_version) | fromJson -}}
 {{- $schema := .Files.Get "files/cluster.schema.json" | fromJson -}}
 {{- $stated := deepCopy $schema.default -}}
 {{- include "phi3k.overlay" (dict "into" $stated "from" ($recipe.cluster | default dict)) -}}
@@ -33,6 +35,12 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
   {{- $identity = printf "%s%s=%s\n" $identity $variable $value -}}
 {{- end -}}
 {{- $digest := sha256sum $identity -}}
+{{- $seconds := dict -}}
+{{- range $field := list "grace" "deadline" "keep_finished" -}}
+  {{- with get $cluster $field -}}
+    {{- $_ := set $seconds $field (include "phi3k.seconds" (dict "durations" $facts.durations "text" .) | int64) -}}
+  {{- end -}}
+{{- end -}}
 {{- $nodes := include "phi3k.nodes" $cluster | int -}}
 {{- $gpus := div (int $cluster.gpus) $nodes -}}
 {{- dict
@@ -44,10 +52,10 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
   "processes" (max 1 $gpus)
   "recipe" $text
   "digest" $digest
-  "configMap" (printf "%s-recipe-%s" $name (trunc 10 $digest))
-  "arguments" (include "phi3k.arguments" (dict "name" $name "recipe" $recipe "stated" $stated "cluster" $cluster) | fromJsonArray)
-  "rules" (.Files.Get "files/environment.json" | fromJson)
-  "podRules" (.Files.Get "files/pod.json" | fromJson)
+  "configMap" (printf "%s-recipe-%s" $name (trunc (int $facts.recipe.digest_digits) $digest))
+  "arguments" (include "phi3k.arguments" (dict "fixed" $facts.container.arguments "name" $name "recipe" $recipe "stated" $stated "cluster" $cluster) | fromJsonArray)
+  "seconds" $seconds
+  "facts" $facts
   "wandbRunId" .Values.wandb_run_id
   "wandbAddress" (dig "wandb" "base_url" "" ($recipe.tracking | default dict) | default "" | toString)
   "version" .Chart.AppVersion
@@ -55,14 +63,14 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
   | toJson -}}
 {{- end -}}
 
-{{/* The recipe's text as JSON, as far as the chart reads it; the trainer checks the rest. */}}
+{{/* The recipe's text as JSON, as far as the chart reads it; the trainer checks the rest. Input: text, version (apiVersion). */}}
 {{- define "phi3k.recipe" -}}
-{{- $recipe := fromYaml . -}}
+{{- $recipe := fromYaml .text -}}
 {{- if hasKey $recipe "Error" -}}
   {{- fail (printf "the recipe can't be read: %s. `phi3k recipe check` says what is wrong" $recipe.Error) -}}
 {{- end -}}
-{{- if ne (toString $recipe.apiVersion) "phi3k/v1" -}}
-  {{- fail "the recipe should begin with `apiVersion: phi3k/v1`: is it a recipe? `phi3k recipe check` says what is wrong" -}}
+{{- if ne (toString $recipe.apiVersion) .version -}}
+  {{- fail (printf "the recipe should begin with `apiVersion: %s`: is it a recipe? `phi3k recipe check` says what is wrong" .version) -}}
 {{- end -}}
 {{- range $section := list "cluster" "tracking" -}}
   {{- $found := index $recipe $section -}}
@@ -94,7 +102,7 @@ the one in force; the values of cluster.env stand in the pod's environment alone
 */}}
 {{- define "phi3k.arguments" -}}
 {{- $stated := .stated -}}
-{{- $arguments := list "/etc/phi3k/recipe.yaml" "--set" "checkpoint.directory=/runs" "--set" "data.cache=/cache/phi3k" -}}
+{{- $arguments := .fixed -}}
 {{- if ne .name (toString .recipe.name) -}}
   {{- $arguments = concat $arguments (list "--set" (printf "name=%s" .name)) -}}
 {{- end -}}
@@ -131,11 +139,14 @@ the one in force; the values of cluster.env stand in the pod's environment alone
 {{ $nodes }}
 {{- end -}}
 
-{{/* The seconds of a duration such as 12h; Kubernetes counts them in an int32. */}}
+{{/* The seconds of a duration such as 12h; Kubernetes counts them in an int32. Input: text, durations (the facts). */}}
 {{- define "phi3k.seconds" -}}
-{{- $seconds := mul (regexFind "^[0-9]+" .) (get (dict "s" 1 "m" 60 "h" 3600 "d" 86400) (regexFind "[smhd]$" .)) -}}
-{{- if or (gt (len .) 11) (gt $seconds 2147483647) -}}
-  {{- fail (printf "a duration should be at most 24855d (68 years), the longest that Kubernetes counts, not %s" .) -}}
+{{- $units := .durations.units -}}
+{{- $longest := int64 .durations.longest_seconds -}}
+{{- $seconds := mul (regexFind "^[0-9]+" .text) (get $units (regexFind "[a-z]$" .text)) -}}
+{{- if or (gt (len .text) 11) (gt $seconds $longest) -}}
+  {{- $days := div $longest $units.d -}}
+  {{- fail (printf "a duration should be at most %dd (%d years), the longest that Kubernetes counts, not %s" $days (div $days 365) .text) -}}
 {{- end -}}
 {{- $seconds -}}
 {{- end -}}

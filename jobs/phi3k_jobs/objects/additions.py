@@ -7,6 +7,7 @@ from phi3k_trainer.recipe.cluster_pod import PodSection, VolumeSection
 # A service mesh's sidecar outlives the trainer and holds its GPUs: none is injected unless the recipe asks for it.
 NO_SIDECAR_LABELS = {"sidecar.istio.io/inject": "false"}
 NO_SIDECAR_ANNOTATIONS = {"linkerd.io/inject": "disabled"}
+FS_GROUP_CHANGE_POLICY = "OnRootMismatch"
 
 
 def pod_labels(own: dict[str, str], section: PodSection) -> dict[str, str]:
@@ -31,7 +32,7 @@ def security(section: PodSection) -> Manifest:
         if value is not None:
             context[field] = value
     if section.fs_group is not None:
-        context["fsGroupChangePolicy"] = "OnRootMismatch"
+        context["fsGroupChangePolicy"] = FS_GROUP_CHANGE_POLICY
     if section.supplemental_groups:
         context["supplementalGroups"] = list(section.supplemental_groups)
     return context

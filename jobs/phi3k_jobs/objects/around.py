@@ -1,12 +1,12 @@
 """The objects around a job: the recipe, claims, the account, who may talk to whom. Pure functions of the recipe."""
 
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import RUN_LABEL, labels, selector
+from phi3k_jobs.objects.names import RUN_LABEL, SHARED_LABELS, labels, selector
 from phi3k_jobs.objects.shape import num_nodes
 from phi3k_trainer.contract import METRICS_PORT, METRICS_PORT_NAME, RENDEZVOUS_PORT
 from phi3k_trainer.recipe import Recipe, dump_recipe, recipe_sha256, without_env
 from phi3k_trainer.recipe.cluster import ClaimSection, EgressSection
-from phi3k_trainer.recipe.environment import ports
+from phi3k_trainer.recipe.environment import WANDB_ADDRESS_VARIABLE, ports
 
 WEB_PORTS = (443, 80)
 # Anywhere but where clouds tell a machine its credentials: link-local, Azure, Alibaba, and by IPv6 Amazon and Google.
@@ -17,11 +17,16 @@ WEB: tuple[Manifest, ...] = (
     {"ipBlock": {"cidr": "::/0", "except": ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"]}},
 )
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+DNS: tuple[Manifest, ...] = ({"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53})
+METRICS: Manifest = {"protocol": "TCP", "port": METRICS_PORT}
+RENDEZVOUS: Manifest = {"name": "rendezvous", "port": RENDEZVOUS_PORT}
+# Digits of the recipe's SHA-256 in the name of its ConfigMap.
+DIGEST_DIGITS = 10
 
 
 def config_map_name(recipe: Recipe) -> str:
     """Return the name of the recipe's ConfigMap: another text has another name, so it can be immutable."""
-    return f"{recipe.name}-recipe-{recipe_sha256(recipe)[:10]}"
+    return f"{recipe.name}-recipe-{recipe_sha256(recipe)[:DIGEST_DIGITS]}"
 
 
 def config_map(recipe: Recipe) -> Manifest:
@@ -49,11 +54,10 @@ def claim(section: ClaimSection) -> Manifest:
     }
     if section.storage_class is not None:
         spec["storageClassName"] = section.storage_class
-    shared = {"app.kubernetes.io/name": "phi3k", "app.kubernetes.io/managed-by": "phi3k"}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": section.claim, "labels": shared},
+        "metadata": {"name": section.claim, "labels": dict(SHARED_LABELS)},
         "spec": spec,
     }
 
@@ -73,7 +77,7 @@ def network_policy(recipe: Recipe) -> Manifest:
     peers = [{"podSelector": {"matchLabels": selector(recipe)}}]
     ingress: list[Manifest] = [{"from": peers}]
     if recipe.cluster.pod_monitor:
-        ingress.append({"ports": [{"protocol": "TCP", "port": METRICS_PORT}]})
+        ingress.append({"ports": [dict(METRICS)]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -84,7 +88,7 @@ def network_policy(recipe: Recipe) -> Manifest:
             "ingress": ingress,
             "egress": [
                 {"to": peers},
-                {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+                {"ports": list(DNS)},
                 {"to": list(WEB), "ports": [{"protocol": "TCP", "port": port} for port in web_ports(recipe)]},
                 *map(egress_rule, recipe.cluster.egress),
             ],
@@ -94,7 +98,7 @@ def network_policy(recipe: Recipe) -> Manifest:
 
 def web_ports(recipe: Recipe) -> list[int]:
     """Return the web's TCP ports and those of the addresses the recipe names: a W&B server, a mirror, a proxy."""
-    addresses = [("WANDB_BASE_URL", recipe.tracking.wandb.base_url or ""), *sorted(recipe.cluster.env.items())]
+    addresses = [(WANDB_ADDRESS_VARIABLE, recipe.tracking.wandb.base_url or ""), *sorted(recipe.cluster.env.items())]
     return list(dict.fromkeys([*WEB_PORTS, *(port for name, value in addresses for port in ports(name, value))]))
 
 
@@ -124,7 +128,7 @@ def headless_service(recipe: Recipe) -> Manifest:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": selector(recipe),
-            "ports": [{"name": "rendezvous", "port": RENDEZVOUS_PORT}],
+            "ports": [dict(RENDEZVOUS)],
         },
     }
 

@@ -11,6 +11,13 @@ Kind = Literal["pytorchjob", "trainjob", "job"]
 DEFAULT_KIND: Kind = "job"
 FIELD_MANAGER = "phi3k"
 RUN_LABEL = "phi3k/run"
+NAME_LABEL = "app.kubernetes.io/name"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+VERSION_LABEL = "app.kubernetes.io/version"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MANAGER_LABEL = "app.kubernetes.io/managed-by"
+SHARED_LABELS = {NAME_LABEL: "phi3k", MANAGER_LABEL: FIELD_MANAGER}
+"""Of what belongs to no run."""
 RECIPE_ANNOTATION = "phi3k/recipe-sha256"
 WANDB_ANNOTATION = "phi3k/wandb-run"
 RUNS_VOLUME = "runs"
@@ -23,18 +30,18 @@ QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 def labels(recipe: "Recipe", component: str) -> dict[str, str]:
     """Return the labels every object of the run carries."""
     return {
-        "app.kubernetes.io/name": "phi3k",
-        "app.kubernetes.io/instance": recipe.name,
-        "app.kubernetes.io/version": version("phi3k"),
-        "app.kubernetes.io/component": component,
-        "app.kubernetes.io/managed-by": FIELD_MANAGER,
+        NAME_LABEL: SHARED_LABELS[NAME_LABEL],
+        INSTANCE_LABEL: recipe.name,
+        VERSION_LABEL: version("phi3k"),
+        COMPONENT_LABEL: component,
+        MANAGER_LABEL: SHARED_LABELS[MANAGER_LABEL],
         RUN_LABEL: recipe.name,
     }
 
 
 def selector(recipe: "Recipe") -> dict[str, str]:
     """Return the labels that pick out the trainer's pods of this run."""
-    return {RUN_LABEL: recipe.name, "app.kubernetes.io/component": "trainer"}
+    return {RUN_LABEL: recipe.name, COMPONENT_LABEL: "trainer"}
 
 
 def workers_job(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phi3k_jobs.objects.manifest import Manifest
+from phi3k_jobs.objects.names import COMPONENT_LABEL, RUN_LABEL
 from phi3k_trainer.contract import OWN_PREFIX, TORCHRUN_PREFIX
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe.cluster_pod import OWN_VOLUMES
@@ -35,7 +36,7 @@ DIRECTIVE = "$patch"
 TRAINER = "trainer"
 # Facts of the pod that trainer and cluster rely on, besides the container's command, arguments, mounts and variables.
 AGREED_SPEC = ("restartPolicy", "serviceAccountName", "subdomain", "terminationGracePeriodSeconds")
-AGREED_LABELS = ("phi3k/run", "app.kubernetes.io/component")
+AGREED_LABELS = (RUN_LABEL, COMPONENT_LABEL)
 AGREED_CONTAINER = ("command", "args")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from phi3k_jobs.objects import additions
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import RUNS_VOLUME, WANDB_ANNOTATION, labels
+from phi3k_jobs.objects.names import RUN_LABEL, RUNS_VOLUME, WANDB_ANNOTATION, labels
 from phi3k_jobs.objects.overlay import overlaid
 from phi3k_jobs.objects.shape import gpus_per_replica
 from phi3k_trainer.contract import (
@@ -37,7 +37,14 @@ from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection, TolerationSection
 from phi3k_trainer.recipe.cluster_pod import EnvFromSection
 from phi3k_trainer.recipe.durations import seconds
+from phi3k_trainer.recipe.environment import (
+    HUB_ADDRESS_VARIABLE,
+    HUB_TOKEN_VARIABLE,
+    WANDB_ADDRESS_VARIABLE,
+    WANDB_KEY_VARIABLE,
+)
 
+COMMAND = [PYTHON, "-m", ENTRYPOINT_MODULE]
 ARGUMENTS = [
     RECIPE_FILE,
     "--set",
@@ -60,7 +67,43 @@ OWN_VARIABLES = re.compile(
     f"|{TORCHRUN_PREFIX}.*"
 )
 # Kubernetes kills what still runs after the grace period: torchrun has to give up, and say so, before.
+SHUTDOWN_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 SHUTDOWN_MARGIN_SECONDS = 30
+
+# What every trainer's pod has, whatever its recipe says.
+FIXED_SPEC: Manifest = {"automountServiceAccountToken": False, "enableServiceLinks": False}
+NON_ROOT: Manifest = {"runAsNonRoot": True}
+SECCOMP: Manifest = {"seccompProfile": {"type": "RuntimeDefault"}}
+WRITABLE_PLACES = {
+    "HOME": SCRATCH,
+    "TMPDIR": SCRATCH,
+    "USER": "phi3k",
+    "XDG_CACHE_HOME": f"{SCRATCH}/.cache",
+    "HF_HOME": f"{CACHE}/huggingface",
+    "TRITON_CACHE_DIR": f"{SCRATCH}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH}/inductor",
+    "CUDA_CACHE_PATH": f"{SCRATCH}/cuda",
+    "MPLCONFIGDIR": f"{SCRATCH}/matplotlib",
+    "WANDB_CACHE_DIR": f"{SCRATCH}/wandb/cache",
+    "WANDB_DATA_DIR": f"{SCRATCH}/wandb/data",
+    "WANDB_CONFIG_DIR": f"{SCRATCH}/wandb/config",
+    "WANDB_ARTIFACT_DIR": f"{SCRATCH}/wandb/artifacts",
+}
+"""Variables by which libraries write to volumes, and the name of the user."""
+MOUNTS: tuple[Manifest, ...] = (
+    {"name": "recipe", "mountPath": RECIPES, "readOnly": True},
+    {"name": "cache", "mountPath": CACHE},
+    {"name": RUNS_VOLUME, "mountPath": RUNS},
+    {"name": "scratch", "mountPath": SCRATCH},
+    {"name": "shm", "mountPath": SHARED_MEMORY},
+)
+METRICS_CONTAINER_PORT: Manifest = {"name": METRICS_PORT_NAME, "containerPort": METRICS_PORT}
+SECRET_VARIABLES: dict[str, dict[str, bool]] = {
+    # Who holds a key says where it may go: a recipe can come from anyone.
+    "wandb_secret": {WANDB_KEY_VARIABLE: True, WANDB_ADDRESS_VARIABLE: True},
+    "hf_secret": {HUB_TOKEN_VARIABLE: False, HUB_ADDRESS_VARIABLE: True},
+}
+"""By the recipe's field that names a Secret: its keys, which are the variables' names too, and whether one may lack."""
 
 
 def pod_metadata(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
@@ -98,8 +141,7 @@ def pod_spec(recipe: Recipe, config_map: str, container: Manifest) -> Manifest:
     cluster = recipe.cluster
     spec: Manifest = {
         "serviceAccountName": additions.account_name(recipe),
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **FIXED_SPEC,
         "securityContext": pod_security_context(cluster),
         "terminationGracePeriodSeconds": seconds(cluster.grace),
         "containers": [container],
@@ -121,7 +163,7 @@ def placement(recipe: Recipe) -> Manifest:
         spec["tolerations"] = tolerations
     affinity = dict(cluster.pod.affinity)
     if cluster.topology:
-        term = {"labelSelector": {"matchLabels": {"phi3k/run": recipe.name}}, "topologyKey": cluster.topology}
+        term = {"labelSelector": {"matchLabels": {RUN_LABEL: recipe.name}}, "topologyKey": cluster.topology}
         affinity["podAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
     if affinity:
         spec["affinity"] = affinity
@@ -155,11 +197,7 @@ def toleration(section: TolerationSection) -> Manifest:
 
 def pod_security_context(cluster: ClusterSection) -> Manifest:
     """Return what the policy `restricted` asks of the pod, and its users and groups."""
-    return {
-        "runAsNonRoot": True,
-        **additions.security(cluster.pod),
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    return {**NON_ROOT, **additions.security(cluster.pod), **SECCOMP}
 
 
 def container_security_context(*capabilities: str) -> Manifest:
@@ -181,7 +219,7 @@ def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) ->
         "name": name,
         "image": recipe.cluster.image,
         "imagePullPolicy": recipe.cluster.image_pull_policy,
-        "command": [PYTHON, "-m", ENTRYPOINT_MODULE],
+        "command": list(COMMAND),
         "args": list(ARGUMENTS),
         "env": environment,
         "resources": resources(recipe.cluster),
@@ -192,7 +230,7 @@ def trainer_container(recipe: Recipe, name: str, environment: list[Manifest]) ->
     }
     container.update(env_sources(recipe.cluster))
     if recipe.cluster.pod_monitor:
-        container["ports"] = [{"name": METRICS_PORT_NAME, "containerPort": METRICS_PORT}]
+        container["ports"] = [dict(METRICS_CONTAINER_PORT)]
     return container
 
 
@@ -232,20 +270,8 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
     cluster = recipe.cluster
     _refuse_variables([*cluster.env, *cluster.pod.env_secrets])
     plain = {
-        "HOME": SCRATCH,
-        "TMPDIR": SCRATCH,
-        "USER": "phi3k",
-        "XDG_CACHE_HOME": f"{SCRATCH}/.cache",
-        "HF_HOME": f"{CACHE}/huggingface",
-        "TRITON_CACHE_DIR": f"{SCRATCH}/triton",
-        "TORCHINDUCTOR_CACHE_DIR": f"{SCRATCH}/inductor",
-        "CUDA_CACHE_PATH": f"{SCRATCH}/cuda",
-        "MPLCONFIGDIR": f"{SCRATCH}/matplotlib",
-        "WANDB_CACHE_DIR": f"{SCRATCH}/wandb/cache",
-        "WANDB_DATA_DIR": f"{SCRATCH}/wandb/data",
-        "WANDB_CONFIG_DIR": f"{SCRATCH}/wandb/config",
-        "WANDB_ARTIFACT_DIR": f"{SCRATCH}/wandb/artifacts",
-        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, seconds(cluster.grace) - SHUTDOWN_MARGIN_SECONDS)),
+        **WRITABLE_PLACES,
+        SHUTDOWN_VARIABLE: str(max(1, seconds(cluster.grace) - SHUTDOWN_MARGIN_SECONDS)),
         LOG_FORMAT_VARIABLE: cluster.log_format,
         IMAGE_VARIABLE: cluster.image,
         HEALTH_VARIABLE: HEALTH_FILE,
@@ -262,13 +288,9 @@ def environment(recipe: Recipe, wandb_run_id: str | None) -> list[Manifest]:
     referred = cluster.pod.env_secrets
     entries = [entry for entry in entries if entry["name"] not in referred]
     entries += [_from_secret(name, of.secret, of.key) for name, of in sorted(referred.items())]
-    if cluster.wandb_secret:
-        # Who holds a key says where it may go: a recipe can come from anyone.
-        entries.append(_from_secret("WANDB_API_KEY", cluster.wandb_secret, optional=True))
-        entries.append(_from_secret("WANDB_BASE_URL", cluster.wandb_secret, optional=True))
-    if cluster.hf_secret:
-        entries.append(_from_secret("HF_TOKEN", cluster.hf_secret))
-        entries.append(_from_secret("HF_ENDPOINT", cluster.hf_secret, optional=True))
+    for field, variables in SECRET_VARIABLES.items():
+        if secret := getattr(cluster, field):
+            entries += [_from_secret(name, secret, optional=may_lack) for name, may_lack in variables.items()]
     return entries
 
 
@@ -312,10 +334,6 @@ def volumes(cluster: ClusterSection, config_map: str) -> list[Manifest]:
 def volume_mounts(cluster: ClusterSection) -> list[Manifest]:
     """Return where the container sees the volumes."""
     return [
-        {"name": "recipe", "mountPath": RECIPES, "readOnly": True},
-        {"name": "cache", "mountPath": CACHE},
-        {"name": RUNS_VOLUME, "mountPath": RUNS},
-        {"name": "scratch", "mountPath": SCRATCH},
-        {"name": "shm", "mountPath": SHARED_MEMORY},
+        *map(dict, MOUNTS),
         *additions.mounts(cluster.pod),
     ]

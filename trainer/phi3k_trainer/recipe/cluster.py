@@ -199,6 +199,9 @@ class ClusterSection(Section):
 
     @model_validator(mode="after")
     def _a_token_goes_where_its_owner_says(self) -> Self:
-        if self.hf_secret and "HF_ENDPOINT" in {*self.env, *self.pod.env_secrets}:
-            raise ValueError("can't set HF_ENDPOINT beside hf_secret: put it into that secret, beside the token")
+        if self.hf_secret and environment.HUB_ADDRESS_VARIABLE in {*self.env, *self.pod.env_secrets}:
+            raise ValueError(
+                f"can't set {environment.HUB_ADDRESS_VARIABLE} beside hf_secret: put it into that secret,"
+                " beside the token"
+            )
         return self

@@ -1,6 +1,6 @@
 """What a variable of `cluster.env` may be: its name, whether it looks like a secret, which port its address needs.
 
-The regular expressions mean the same to Python and to Go's RE2: the chart reads them from `files/environment.json`.
+The regular expressions mean the same to Python and to Go's RE2: the chart reads them from `files/facts.json`.
 """
 
 import re
@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 
 NAME = r"^[A-Za-z_.-][A-Za-z0-9_.-]*$"
 """As Kubernetes has it in every version."""
-SECTION_OF = {"WANDB_API_KEY": "wandb_secret", "WANDB_BASE_URL": "wandb_secret", "HF_TOKEN": "hf_secret"}
+WANDB_KEY_VARIABLE = "WANDB_API_KEY"
+WANDB_ADDRESS_VARIABLE = "WANDB_BASE_URL"
+HUB_TOKEN_VARIABLE = "HF_TOKEN"
+HUB_ADDRESS_VARIABLE = "HF_ENDPOINT"
+SECTION_OF = {
+    WANDB_KEY_VARIABLE: "wandb_secret",
+    WANDB_ADDRESS_VARIABLE: "wandb_secret",
+    HUB_TOKEN_VARIABLE: "hf_secret",
+}
 """Variables with a field of their own for the secret that holds them: who holds a key says where it may go."""
 SECRET_NAME = (
     r"(?i)(PASSWORD|PASSWD|PASSPHRASE|(SECRET|CREDENTIAL)S?(_|$)|(API|ACCESS|PRIVATE|SECRET)KEY|TOKEN(_|$)"
@@ -37,6 +45,8 @@ LOGIN_WITHOUT_SCHEME = r"^[^/@: \t\n]+:[^/@ \t\n]*@"
 ADDRESS = r"(?s)^[A-Za-z][A-Za-z0-9+.-]*://([^/?#@ \t\n]*@)?(\[[^\]]*\]|[^/?#@:\[\] \t\n]*)(:([0-9]+))?([/?#].*)?$"
 HOST_AND_PORT = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]+)(/[^ \t\n]*)?$"
 SOCKS_PORT = 1080
+HIGHEST_PORT = 65535
+NO_PROXY = "NO_PROXY"
 
 
 def is_name(name: str) -> bool:
@@ -67,8 +77,8 @@ def problems(env: Mapping[str, str]) -> Iterator[str]:
                 f"can't set {name}: it looks like a secret, and a recipe is stored where many can read it. Put it into "
                 f"a Secret and refer to that: cluster.pod.env_secrets.{name}: {{secret: NAME, key: KEY}}{port}"
             )
-        elif any(not 1 <= port <= 65535 for port in ports(name, value)):
-            yield f"can't set {name}: its address has a port that is not between 1 and 65535"
+        elif any(not 1 <= port <= HIGHEST_PORT for port in ports(name, value)):
+            yield f"can't set {name}: its address has a port that is not between 1 and {HIGHEST_PORT}"
 
 
 def ports(name: str, value: str) -> list[int]:
@@ -76,7 +86,7 @@ def ports(name: str, value: str) -> list[int]:
 
     An address without a scheme counts in a proxy's variable, elsewhere if its host has a dot.
     """
-    if name.upper() == "NO_PROXY":
+    if name.upper() == NO_PROXY:
         return []
     parts = [part.strip(" ") for part in value.split(",")]
     if all(re.fullmatch(ADDRESS, part) for part in parts):
@@ -85,7 +95,7 @@ def ports(name: str, value: str) -> list[int]:
         port = int(found[2])
         if re.search(PROXY_NAME, name):
             return [port]
-        return [port] if "." in found[1] and port <= 65535 else []
+        return [port] if "." in found[1] and port <= HIGHEST_PORT else []
     return []
 
 
@@ -95,7 +105,7 @@ def address_problem(address: str) -> str | None:
         parsed = urlsplit(address)
         port = parsed.port
     except ValueError:
-        return "has a port that is not between 1 and 65535, or a host that can't be read"
+        return f"has a port that is not between 1 and {HIGHEST_PORT}, or a host that can't be read"
     if parsed.scheme not in ("http", "https") or not parsed.hostname or port == 0:
         return "should be an address such as https://wandb.example or http://wandb.tools.svc:8080"
     if "@" in parsed.netloc:

@@ -11,13 +11,16 @@ from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.recipe.model import NF4_BLOCK, TINY, ModelSection, TuningSection
 from phi3k_trainer.recipe.training import CheckpointSection, EvaluationSection, TrackingSection, TrainingSection
 
+LONGEST_NAME = 40
+RUN_NAME = rf"^[a-z]([-a-z0-9]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?$"
+
 
 class Recipe(Section):
     """Everything about a run, from the model to its place on a cluster."""
 
     apiVersion: Literal["phi3k/v1"]  # noqa: N815 - spelled as in Kubernetes
     """Version of this format."""
-    name: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+    name: str = Field(pattern=RUN_NAME)
     """Name of the run: a DNS label of at most 40 characters."""
     model: ModelSection
     """Which model is tuned."""
