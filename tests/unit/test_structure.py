@@ -11,7 +11,7 @@ PACKAGES = {"phi3k": "cli/phi3k", "phi3k_jobs": "jobs/phi3k_jobs", "phi3k_traine
 
 # From the ground up. Rooms on one floor don't know each other. A name is a folder, or a module that lies at the top.
 FLOORS = [
-    {"trainer.contract"},
+    {"trainer.contract", "trainer.lazy"},
     {"trainer.errors"},
     {"trainer.files", "trainer.certificates", "trainer.progress", "trainer.credentials", "trainer.terminal"},
     {"trainer.storage", "trainer.run_directory"},

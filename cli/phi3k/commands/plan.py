@@ -49,12 +49,11 @@ def plan(
     phi3k plan own.yaml --rows 20000 --picture 1200x1600 --output json
     """
     in_force = read_recipe(recipe, overrides)
-    from phi3k_trainer.planning import GPUS, find_gpu, shape_of
+    from phi3k_trainer.planning import GPUS, find_gpu
     from phi3k_trainer.planning import plan as make_plan
 
     planned = make_plan(
         in_force,
-        shape_of(in_force),
         gpus=tuple(find_gpu(name) for name in gpu) or GPUS,
         rows=rows,
         text_tokens=text_tokens,

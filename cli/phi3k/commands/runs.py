@@ -77,14 +77,11 @@ def status(
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     from phi3k_jobs.runs import find_run
-    from phi3k_jobs.watch.diagnosis import diagnose
-    from phi3k_jobs.watch.earlier import find_earlier
-    from phi3k_jobs.watch.facts import gather, progress_of
+    from phi3k_jobs.watch.status import run_status
 
     found = find_run(cluster, run)
-    facts = gather(cluster, found)
-    diagnosis = diagnose(facts)
-    progress, earlier = progress_of(cluster, facts), find_earlier(cluster, facts)
+    now = run_status(cluster, found)
+    diagnosis, progress, earlier = now.diagnosis, now.progress, now.earlier
     if output is Output.JSON:
         more = {"progress": asdict(progress) if progress else None, "earlier": asdict(earlier) if earlier else None}
         print_json(_as_json(found) | asdict(diagnosis) | {"nodes": found.nodes} | more)

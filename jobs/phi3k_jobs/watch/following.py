@@ -21,7 +21,7 @@ from phi3k_jobs.runs import FINISHED, Run
 from phi3k_jobs.watch.diagnosis import Diagnosis, diagnose
 from phi3k_jobs.watch.facts import gather
 from phi3k_jobs.watch.logs import Line, lines_of
-from phi3k_jobs.watch.waiting import look_again, on_change, patiently
+from phi3k_jobs.watch.waiting import look_again, on_change, patiently, unsaid
 from phi3k_trainer.errors import Phi3kError, RecipeError, UnavailableError
 
 POLL_SECONDS = 1.0
@@ -73,8 +73,8 @@ def follow_logs(
     cluster: Cluster,
     run: Run,
     *,
-    tell: Callable[[Diagnosis], None],
-    notice: Callable[[str], None],
+    tell: Callable[[Diagnosis], None] = unsaid,
+    notice: Callable[[str], None] = unsaid,
     rank: int | None = None,
 ) -> Iterator[Line]:
     """Yield the lines of all replicas, or of one, as they come, each whole, until the run has ended or is cancelled.

@@ -18,6 +18,10 @@ UNKNOWN_FAILURE = 70
 Answer = TypeVar("Answer")
 
 
+def unsaid(_news: object) -> None:
+    """Say nothing: for a caller who only wants to know how it ended."""
+
+
 def patiently(ask: Callable[[], Answer], notice: Callable[[str], None]) -> Answer:
     """Return what `ask` returns, asking again as long as the cluster is out of reach, and give notice of that once."""
     is_told = False
@@ -51,7 +55,7 @@ def look_again(cluster: Cluster, run: Run, notice: Callable[[str], None]) -> Run
 
 
 def wait_for_end(
-    cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None], notice: Callable[[str], None]
+    cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None] = unsaid, notice: Callable[[str], None] = unsaid
 ) -> Diagnosis:
     """Return how the run has ended, telling each change of its state meanwhile, and when the cluster does not answer.
 

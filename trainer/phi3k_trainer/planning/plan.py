@@ -8,7 +8,7 @@ from phi3k_trainer.planning.flops import Sample, hardware_flops, step_flops
 from phi3k_trainer.planning.gpus import GPUS, Gpu
 from phi3k_trainer.planning.layout import SQUARE, TEXT_TOKENS, choose_layout, expected_sample
 from phi3k_trainer.planning.memory import TRAINED_BYTES, Memory
-from phi3k_trainer.planning.model_shape import ModelShape
+from phi3k_trainer.planning.model_shape import ModelShape, shape_of
 from phi3k_trainer.planning.parameters import Parts, parameters, trainable_parameters
 from phi3k_trainer.recipe import Recipe
 
@@ -96,7 +96,7 @@ class Plan:
 
 def plan(
     recipe: Recipe,
-    shape: ModelShape,
+    shape: ModelShape | None = None,
     *,
     gpus: tuple[Gpu, ...] = GPUS,
     rows: int | None = None,
@@ -105,8 +105,10 @@ def plan(
 ) -> Plan:
     """Plan a recipe on one GPU and on as many as it asks for, for each kind in `gpus`.
 
-    `rows`: training rows, where neither the recipe nor the table of known data sets tells them.
+    `shape`: that of the recipe's base model where None. `rows`: training rows, where neither the recipe nor the table
+    of known data sets tells them.
     """
+    shape = shape or shape_of(recipe)
     sample = expected_sample(recipe, shape, text_tokens, picture)
     epoch_rows = rows if rows is not None else training_rows(recipe)
     count = max(1, recipe.cluster.gpus)

@@ -4,6 +4,7 @@ from phi3k_trainer.recipe.layers import Layer, Origins
 from phi3k_trainer.recipe.loading import (
     dump_recipe,
     load_recipe,
+    override_recipe,
     parse_recipe,
     read_recipe_text,
     recipe_schema,
@@ -19,6 +20,7 @@ __all__ = [
     "Recipe",
     "dump_recipe",
     "load_recipe",
+    "override_recipe",
     "parse_recipe",
     "read_recipe_text",
     "recipe_schema",

@@ -247,6 +247,11 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
+def override_recipe(recipe: Recipe, overrides: Sequence[str], *, origin: str = "recipe") -> Recipe:
+    """Return the recipe with overrides such as `a.b=value` on top. Raises RecipeError with every problem found."""
+    return parse_recipe(dump_recipe(recipe), origin=origin, overrides=overrides)
+
+
 def recipe_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a recipe, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}

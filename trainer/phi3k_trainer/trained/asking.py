@@ -22,11 +22,11 @@ from phi3k_trainer.model.processor import Phi3VProcessor
 from phi3k_trainer.progress import Progress
 from phi3k_trainer.prompts.conversation import Turn, with_image_tags
 from phi3k_trainer.prompts.template import Template
-from phi3k_trainer.recipe import Recipe, dump_recipe, parse_recipe, without_env
+from phi3k_trainer.recipe import Recipe, dump_recipe, override_recipe, without_env
 from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.run_directory import RunDirectory
 from phi3k_trainer.tracking.report import write_report
-from phi3k_trainer.trained.opening import load_trained
+from phi3k_trainer.trained.opening import Trained, load_trained
 from phi3k_trainer.tuning.model import torch_dtype
 from phi3k_trainer.tuning.precision import Precision
 
@@ -58,7 +58,7 @@ def evaluate_run(source: str | Path, overrides: Sequence[str] = (), *, console: 
     screen = console or Console(quiet=True)
     with screen.status("loading the model"):
         trained = load_trained(source, device_of(0))
-        recipe = parse_recipe(dump_recipe(trained.recipe), origin=str(source), overrides=overrides)
+        recipe = override_recipe(trained.recipe, overrides, origin=str(source))
     return _evaluate(
         _generator(trained.model, trained.processor, recipe), recipe, trained.directory, trained.step, screen
     )
@@ -103,11 +103,11 @@ def _evaluate(generator: Generator, recipe: Recipe, directory: Path, step: int, 
     return EvaluatedRun(evaluated, directory, write_report(directory))
 
 
-def predict(source: str | Path, images: Sequence[str | Path], *, prompt: str | None = None) -> list[str]:
+def predict(source: str | Path | Trained, images: Sequence[str | Path], *, prompt: str | None = None) -> list[str]:
     """Answer the recipe's question (or `prompt`) about each picture.
 
     Args:
-        source: A run's directory or one of its checkpoints.
+        source: A run's directory or one of its checkpoints, or a run that is open already.
         images: Picture files, at least one.
         prompt: What to ask instead of data.prompt.
 
@@ -120,7 +120,7 @@ def predict(source: str | Path, images: Sequence[str | Path], *, prompt: str | N
         UsageError: data.prompt takes columns of a row, so that a prompt has to be given.
     """
     pictures = [_read_picture(Path(image)) for image in images]
-    trained = load_trained(source, device_of(0))
+    trained = source if isinstance(source, Trained) else load_trained(source, device_of(0))
     data = trained.recipe.data
     for picture in pictures:
         _check_pixels(picture.path, data.max_pixels)
