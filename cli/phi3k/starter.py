@@ -2,17 +2,7 @@
 
 import json
 
-PATHS = {
-    "csv": "data.csv",
-    "jsonl": "data.jsonl",
-    "parquet": "data.parquet",
-    "imagefolder": "images",
-    "hf": "owner/dataset",
-    "llava": "train.json",
-    "dbq": "DBQ/Burberry.Product.prices.United.States",
-    "sample": None,
-}
-"""What `data.path` looks like for each source, to be replaced."""
+from phi3k_trainer.sources import Source
 
 TEMPLATE = """\
 # Fine-tune Phi-3-Vision on your own data. `phi3k recipe reference` explains every field;
@@ -59,14 +49,14 @@ tracking:
 """
 
 
-def starter_recipe(*, source: str, path: str | None, image: str, answer: str, name: str, base: str) -> str:
+def starter_recipe(*, source: Source, path: str | None, image: str, answer: str, name: str, base: str) -> str:
     """The text of a commented recipe; values are quoted where YAML needs it."""
-    where = path or PATHS[source]
+    where = path or source.example
     lines = []
     if where is not None:
         lines.append(f"  path: {_scalar(where)}")
-    if source != "llava":
-        column = "imageurl" if source in ("dbq", "sample") and image == "image" else image
+    if not source.own_turns:
+        column = source.picture if image == "image" else image
         lines += [
             "  # The column with the picture: a path, a URL or bytes.",
             f"  image: {_scalar(column)}",
@@ -74,7 +64,7 @@ def starter_recipe(*, source: str, path: str | None, image: str, answer: str, na
             "  prompt: What is shown in this image?",
             f"  answer: {_scalar(answer)}",
         ]
-    return TEMPLATE.format(name=_scalar(name), base=_scalar(base), source=source, data="\n".join(lines))
+    return TEMPLATE.format(name=_scalar(name), base=_scalar(base), source=source.name, data="\n".join(lines))
 
 
 def _scalar(text: str) -> str:

@@ -11,7 +11,7 @@ PACKAGES = {"phi3k": "cli/phi3k", "phi3k_jobs": "jobs/phi3k_jobs", "phi3k_traine
 
 # From the ground up. Rooms on one floor don't know each other. A name is a folder, or a module that lies at the top.
 FLOORS = [
-    {"trainer.contract", "trainer.lazy"},
+    {"trainer.contract", "trainer.lazy", "trainer.sources"},
     {"trainer.errors"},
     {"trainer.files", "trainer.certificates", "trainer.progress", "trainer.credentials", "trainer.terminal"},
     {"trainer.storage", "trainer.run_directory"},
@@ -19,8 +19,9 @@ FLOORS = [
     {"trainer.recipe"},
     {"trainer.images", "trainer.prompts", "trainer.page", "trainer.replica"},
     {"trainer.model", "trainer.planning", "trainer.distributed", "trainer.data.rows"},
-    {"trainer.data.sources", "trainer.data.pictures", "trainer.data.tables", "trainer.tuning"},
+    {"trainer.data.pictures", "trainer.data.tables", "trainer.tuning"},
     {"trainer.data.sample"},
+    {"trainer.data.sources"},
     {"trainer.data"},
     {"trainer.evaluation"},
     {"trainer.tracking"},

@@ -6,6 +6,7 @@ else that Unicode counts as the end of a line.
 
 import contextlib
 import errno
+import fcntl
 import json
 import math
 import os
@@ -281,3 +282,12 @@ def path_from_text(text: str) -> Path:
     if not text.startswith(_FILE_SCHEME):
         return Path(text)
     return Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_FILE_SCHEME))))
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`: one process at a time, also over NFS; a process that dies lets go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

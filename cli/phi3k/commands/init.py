@@ -1,6 +1,5 @@
 """`phi3k init`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,19 +7,7 @@ import typer
 
 from phi3k.printing import say
 from phi3k_trainer.errors import OutputError
-
-
-class Source(StrEnum):
-    """Kinds of own data."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-    IMAGEFOLDER = "imagefolder"
-    HF = "hf"
-    LLAVA = "llava"
-    DBQ = "dbq"
-    SAMPLE = "sample"
+from phi3k_trainer.sources import SOURCES, SourceName, source_named
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -30,7 +17,7 @@ def register(app: typer.Typer, panel: str) -> None:
 
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write the recipe.")] = Path("recipe.yaml"),
-    source: Annotated[Source, typer.Option("--source", help="What kind of data you have.")] = Source.CSV,
+    source: Annotated[SourceName, typer.Option("--source", help="What kind of data you have.")] = SOURCES[0].name,
     path: Annotated[str | None, typer.Option("--path", help="File, directory or hub id of the data.")] = None,
     image: Annotated[str, typer.Option("--image", help="Column with the picture.")] = "image",
     answer: Annotated[
@@ -52,7 +39,7 @@ def init(
     from phi3k.starter import starter_recipe
     from phi3k_trainer.recipe import parse_recipe
 
-    text = starter_recipe(source=source.value, path=path, image=image, answer=answer, name=name, base=base)
+    text = starter_recipe(source=source_named(source), path=path, image=image, answer=answer, name=name, base=base)
     parse_recipe(text, origin="the recipe that these options make")
     if file.exists() and not force:
         raise OutputError(f"{file} is already there: choose another name, or --force to write over it")

@@ -9,8 +9,8 @@ from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.recipe.cluster import ClusterSection
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.remote.addresses import is_address
+from phi3k_trainer.sources import source_named
 
-LOCAL_SOURCES = frozenset({"csv", "jsonl", "parquet", "imagefolder", "llava"})
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".gz", ".zst")
 
 
@@ -44,11 +44,11 @@ def _paths(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _is_local(data: DataSection) -> bool:
-    path = data.path or ""
-    if data.source in LOCAL_SOURCES:
-        return True
+    path, reads = data.path or "", source_named(data.source).reads
+    if reads != "files or hub":
+        return reads == "files"
     named = path.startswith(("/", ".", "~")) or path.lower().endswith(TABLE_SUFFIXES)
-    return data.source != "sample" and (named or Path(path).exists())
+    return named or Path(path).exists()
 
 
 def _is_in_the_pod(path: str, cluster: ClusterSection) -> bool:

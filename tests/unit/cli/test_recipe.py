@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from phi3k.commands.init import Source
 from phi3k.main import main
 from phi3k.reference import recipe_reference
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe, recipe_sha256
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
+from phi3k_trainer.sources import SOURCES, Source
 
 ROOT = Path(__file__).parents[3]
 
@@ -70,12 +70,12 @@ def test_the_reference_has_every_field() -> None:
     assert [name for name in names if f"| `{name}` |" not in text] == []
 
 
-@pytest.mark.parametrize("source", list(Source))
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_init_writes_a_commented_recipe_for_every_source(source: Source, tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
-    assert main(["init", str(file), "--source", source.value]) == 0
+    assert main(["init", str(file), "--source", source.name]) == 0
     recipe = load_recipe(file)
-    assert recipe.data.source == source.value
+    assert recipe.data.source == source.name
     assert file.read_text().count("#") > 5
 
 

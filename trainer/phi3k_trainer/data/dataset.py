@@ -9,13 +9,13 @@ from pathlib import Path
 
 from phi3k_trainer.data.pictures.store import Store
 from phi3k_trainer.data.pictures.verifying import Failure
-from phi3k_trainer.data.prepared import FORMAT, Prepared, PreparedRow, locked
+from phi3k_trainer.data.prepared import FORMAT, Prepared, PreparedRow
 from phi3k_trainer.data.preparing import prepare
 from phi3k_trainer.data.quarantine import QuarantineReport, write_quarantine
-from phi3k_trainer.data.sources import fingerprint
+from phi3k_trainer.data.sources import reader_of
 from phi3k_trainer.data.splits import groups_of, split_of
 from phi3k_trainer.errors import DataError
-from phi3k_trainer.files import Field, damage_named, encode_json, read_document, read_json, write_atomically
+from phi3k_trainer.files import Field, damage_named, encode_json, locked, read_document, read_json, write_atomically
 from phi3k_trainer.progress import ProgressCallback
 from phi3k_trainer.prompts.conversation import Turn
 from phi3k_trainer.recipe.data import DataSection
@@ -52,7 +52,7 @@ class Example:
     turns: tuple[Turn, ...]
     images: tuple[StoredImage, ...]
     fields: Mapping[str, str]
-    """The answer's fields as strings as they stand in the answer; empty for `llava`."""
+    """The answer's fields as strings as they stand in the answer; empty where the rows bring their own turns."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def prepare_dataset(
         StorageError: the cache can't be written.
     """
     cache = Path(recipe.data.cache).expanduser().absolute()
-    section = _with_sample_written(recipe.data, cache)
+    section = reader_of(recipe.data.source).make(recipe.data, cache)
     store = Store(cache / "store")
     identity = _fingerprint(section, recipe.model.num_crops)
     folder = cache / "prepared" / identity
@@ -123,22 +123,9 @@ def prepare_dataset(
     return _split(prepared, quarantine, section, store)
 
 
-def _with_sample_written(section: DataSection, cache: Path) -> DataSection:
-    """The section with the path of the table; the source `sample` has its catalogue drawn first, if need be."""
-    if section.source != "sample":
-        return section
-    from phi3k_trainer.data.sample.catalogue import write_catalogue  # here because only this source draws
-
-    content = hashlib.sha256(section.sample.model_dump_json().encode()).hexdigest()
-    directory = Path(section.path).expanduser().absolute() if section.path else cache / "sample" / content[:16]
-    with locked(directory.with_name(f"{directory.name}.lock")):
-        table = write_catalogue(section.sample, directory)
-    return section.model_copy(update={"path": str(table)})
-
-
 def _fingerprint(section: DataSection, num_crops: int) -> str:
     said = section.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)
-    whole = [FORMAT, num_crops, said, fingerprint(section)]
+    whole = [FORMAT, num_crops, said, reader_of(section.source).fingerprint(section)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from phi3k_trainer.data.reading import RowBuilder
 from phi3k_trainer.data.rows.row import Record, Row
-from phi3k_trainer.data.sources import open_source
-from phi3k_trainer.data.sources.files import SUFFIXES_OF_SOURCES, data_path, names_local_path, table_suffix
+from phi3k_trainer.data.sources import reader_of
+from phi3k_trainer.data.sources.files import data_path, names_local_path, table_suffix
 from phi3k_trainer.data.sources.folders import files_below
 from phi3k_trainer.errors import DataError, UsageError
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.remote.addresses import is_address
+from phi3k_trainer.sources import source_named
 
 _ELSEWHERE = Path("/elsewhere")
 
@@ -69,14 +70,14 @@ def local_files(section: DataSection) -> LocalFiles:
 def _sources(section: DataSection, path: Path) -> dict[Path, None]:
     if path.is_file():
         return {path: None}
-    suffixes = SUFFIXES_OF_SOURCES.get(section.source)
+    suffixes = source_named(section.source).tables
     return dict.fromkeys(file for file in files_below(path) if suffixes is None or table_suffix(file) in suffixes)
 
 
 def _pictures(section: DataSection) -> Iterator[str]:
     """Yield where the pictures of the rows are: absolute paths and addresses."""
     builder = RowBuilder(section)
-    for record in open_source(section, builder.needed_columns):
+    for record in reader_of(section.source).read(section, builder.needed_columns):
         row = builder.build(record) if isinstance(record, Record) else None
         if not isinstance(record, Record) or not isinstance(row, Row):
             continue

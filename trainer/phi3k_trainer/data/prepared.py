@@ -1,10 +1,8 @@
 """Prepared data on disk: what a run was made of, so that the next one starts at once and a resumed one never drifts."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -154,12 +152,3 @@ def _with_paths(row: PreparedRow) -> PreparedRow:
 def _with(row: PreparedRow, change: Callable[[str], str]) -> PreparedRow:
     images = (image if image.path is None else replace(image, path=change(image.path)) for image in row.images)
     return replace(row, images=tuple(images))
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`: one process at a time, also over NFS; a process that dies lets go."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

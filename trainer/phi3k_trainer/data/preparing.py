@@ -13,7 +13,7 @@ from phi3k_trainer.data.prepared import Prepared, PreparedImage, PreparedRow
 from phi3k_trainer.data.reading import RowBuilder, order_hash, select_rows
 from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.data.rows.row import Row
-from phi3k_trainer.data.sources import open_source
+from phi3k_trainer.data.sources import reader_of
 from phi3k_trainer.data.sources.remote import bring_tables
 from phi3k_trainer.progress import Progress, ProgressCallback
 from phi3k_trainer.recipe.data import DataSection
@@ -31,22 +31,22 @@ def prepare(
     """Read the source of `section` from end to end and have every picture verified.
 
     Args:
-        section: The recipe's section `data`; of the source `sample`, with the path of the catalogue's table.
+        section: The recipe's section `data`; of a source that makes what it reads, with the path of it.
         num_crops: Crops a picture may have; a picture too thin for them is set aside.
         store: Keeps fetched pictures and those that came as bytes; local files are used where they are.
         known_failures: URLs that are known to fail for good: not asked again.
         progress: See `phi3k_trainer.progress`.
 
     Raises:
-        DataError, MissingInputError, UnavailableError: the source can't be read (see `open_source`).
+        DataError, MissingInputError, UnavailableError: the source can't be read (see its module in `sources`).
         StorageError: the store can't be written.
         UnreadableStorageError: storage fails while a table or a picture is read, again and again.
     """
     left_there = bring_tables(section, progress)
-    builder = RowBuilder(section)
+    builder, reader = RowBuilder(section), reader_of(section.source)
     selection = tried_again(
         lambda: select_rows(
-            open_source(section, builder.needed_columns), builder.build, section.max_rows, store, progress
+            reader.read(section, builder.needed_columns), builder.build, section.max_rows, store, progress
         )
     )
     locations = dict.fromkeys(str(source.location) for row in selection.rows for source in row.images)

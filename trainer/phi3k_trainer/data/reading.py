@@ -15,6 +15,7 @@ from phi3k_trainer.progress import Progress, ProgressCallback
 from phi3k_trainer.prompts.conversation import Turn, check_image_numbers, split_at_images, with_image_tags
 from phi3k_trainer.prompts.template import MAX_CHARACTERS, Template
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.sources import source_named
 
 _PROGRESS_EVERY = 200
 
@@ -25,7 +26,7 @@ class RowBuilder:
     def __init__(self, section: DataSection) -> None:
         """Parse the templates of `section`; a template with a mistake raises its DataError here."""
         self._section = section
-        own_turns = section.source == "llava"
+        own_turns = source_named(section.source).own_turns
         self._system = Template(section.system) if section.system is not None and not own_turns else None
         self._prompt = None if own_turns else Template(section.prompt)
         self._answer = Template(section.answer) if section.answer is not None else None

@@ -11,6 +11,7 @@ from phi3k_trainer.planning.memory import TRAINED_BYTES, Memory
 from phi3k_trainer.planning.model_shape import ModelShape, shape_of
 from phi3k_trainer.planning.parameters import Parts, parameters, trainable_parameters
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.sources import source_named
 
 UTILISATION = {"full": 0.27, "lora": 0.25, "dora": 0.25, "qlora": 0.22}
 """Share of the peak that training reaches: what the published fine-tuning scripts report on 8 A100 (8.66, 12.1 and 10.5
@@ -134,7 +135,8 @@ def plan(
 def training_rows(recipe: Recipe) -> int | None:
     """Rows of an epoch as far as the recipe tells them, without those held out."""
     data = recipe.data
-    known = data.sample.rows if data.source == "sample" else KNOWN_ROWS.get(data.path or "")
+    is_drawn = source_named(data.source).reads == "nothing"
+    known = data.sample.rows if is_drawn else KNOWN_ROWS.get(data.path or "")
     counts = [count for count in (known, data.max_rows) if count is not None]
     return round(min(counts) * (1 - data.eval_fraction)) if counts else None
 

@@ -6,6 +6,7 @@ from pydantic import Field, Strict, field_validator, model_validator
 
 from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.remote.addresses import checked as checked_address
+from phi3k_trainer.sources import SourceName, source_named
 
 
 class FetchSection(Section):
@@ -43,7 +44,7 @@ class SampleSection(Section):
 class DataSection(Section):
     """Rows, their pictures, and the conversation made from them."""
 
-    source: Literal["dbq", "hf", "jsonl", "csv", "parquet", "imagefolder", "llava", "sample"]
+    source: SourceName
     """What kind of data set `path` is."""
     path: str | None = None
     """Hub id, file, directory, or address (`s3://bucket/rows.csv`, a folder, or a pattern such as `s3://bucket/*.csv`).
@@ -63,7 +64,7 @@ class DataSection(Section):
     prompt: str = "What is shown in this image?"
     """What the user says: a template over the columns. Pictures come first unless it says `<|image_1|>` itself."""
     answer: str | None = None
-    """What the assistant should say: a template over the columns such as `Product: {title}`. Not for `llava`."""
+    """What the assistant should say: a template such as `Product: {title}`; not where rows bring their own turns."""
     system: str | None = None
     """What the system says first, if anything."""
     eval_fraction: float = Field(default=0.1, ge=0, lt=1)
@@ -92,11 +93,12 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
-        if self.source != "sample" and not self.path:
+        source = source_named(self.source)
+        if source.example is not None and not self.path:
             raise ValueError(f"source '{self.source}' needs data.path")
-        if self.source == "llava":
+        if source.own_turns:
             if self.answer is not None:
-                raise ValueError("source 'llava' brings its own answers: remove data.answer")
+                raise ValueError(f"source '{self.source}' brings its own answers: remove data.answer")
         elif not self.answer:
             raise ValueError(f"source '{self.source}' needs data.answer, a template such as 'Product: {{title}}'")
         return self
@@ -106,4 +108,6 @@ class DataSection(Section):
         """The picture columns in order, possibly none."""
         if self.image is None:
             return ()
+        if self.image == type(self).model_fields["image"].default:
+            return (source_named(self.source).picture,)
         return (self.image,) if isinstance(self.image, str) else self.image

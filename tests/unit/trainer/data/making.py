@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from phi3k_trainer.recipe.recipe import Recipe
+from phi3k_trainer.sources import source_named
 
 ANSWER = "Product: {title}, Price: {price}"
 
@@ -45,6 +46,6 @@ def write_products(directory: Path, number: int, first: int = 0) -> Path:
 def recipe(cache: Path, **data: Any) -> Recipe:
     """A recipe with the given section `data`."""
     section = {"cache": str(cache), "eval_fraction": 0.0, **data}
-    if section["source"] != "llava":
+    if not source_named(section["source"]).own_turns:
         section.setdefault("answer", ANSWER)
     return Recipe.model_validate({"apiVersion": "phi3k/v1", "name": "test", "model": {"base": "tiny"}, "data": section})

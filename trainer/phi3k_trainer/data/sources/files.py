@@ -12,10 +12,8 @@ from phi3k_trainer.files import printable
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.remote.addresses import has_pattern, is_address, joined, parent
 from phi3k_trainer.remote.mirror import mirror_path
+from phi3k_trainer.sources import CSV_SUFFIXES, JSONL_SUFFIXES, PARQUET_SUFFIXES, source_named
 
-JSONL_SUFFIXES = (".jsonl", ".ndjson")
-CSV_SUFFIXES = (".csv", ".tsv")
-PARQUET_SUFFIXES = (".parquet",)
 TABLE_SUFFIXES = (*JSONL_SUFFIXES, *CSV_SUFFIXES, *PARQUET_SUFFIXES)
 COMPRESSED_SUFFIXES = (".gz", ".bz2", ".zst")
 """Endings that a text table may have behind its own: `rows.csv.gz`."""
@@ -27,13 +25,6 @@ _UNREAD_SUFFIXES = (
 )
 MAYBE_TABLES = (*TABLE_SUFFIXES, *COMPRESSED_SUFFIXES, *_UNREAD_SUFFIXES, ".json", ".txt")
 """Endings of what may hold rows: such files are named when a source leaves them out."""
-SUFFIXES_OF_SOURCES = {
-    "csv": CSV_SUFFIXES,
-    "jsonl": JSONL_SUFFIXES,
-    "parquet": PARQUET_SUFFIXES,
-    "llava": (".json", *JSONL_SUFFIXES),
-}
-"""The tables that a source reads, where it reads nothing else below `data.path`."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +126,7 @@ def _folder(section: DataSection, root: Path, file: Path) -> Folder:
     if section.image_root is not None:
         named = section.image_root
         return named if is_address(named) else Path(named).expanduser().absolute()
-    if section.path is None or not is_address(section.path) or section.source not in SUFFIXES_OF_SOURCES:
+    if section.path is None or not is_address(section.path) or source_named(section.source).tables is None:
         return file.parent
     # Only the table is here; its pictures are where it came from.
     is_below = root.is_dir() and not has_pattern(section.path)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.data.rows.row import Record, Remark
-from phi3k_trainer.data.sources.delimited import csv_file
+from phi3k_trainer.data.sources.csv import csv_file
 from phi3k_trainer.data.sources.files import TableFile, data_path, left_out, require_columns, table_file
 from phi3k_trainer.data.sources.folders import files_below, names
-from phi3k_trainer.data.sources.lines import jsonl_files
+from phi3k_trainer.data.sources.jsonl import jsonl_files
 from phi3k_trainer.data.sources.parquet import parquet_file
+from phi3k_trainer.data.sources.reader import Reader, Rows
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.images.formats import OTHER_PICTURE_SUFFIXES, READ_SUFFIXES
 from phi3k_trainer.recipe.data import DataSection
@@ -19,7 +20,7 @@ _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _PICTURE_SUFFIXES = READ_SUFFIXES | OTHER_PICTURE_SUFFIXES
 
 
-def read_imagefolder(section: DataSection, needed: tuple[str, ...]) -> Iterator[Record | Rejection | Remark]:
+def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     """Rows of each metadata file below `data.path`, in the layout of Hugging Face's ImageFolder.
 
     A metadata row names its picture in `file_name` (or several in the list `file_names`), relative to the metadata
@@ -42,9 +43,7 @@ def read_imagefolder(section: DataSection, needed: tuple[str, ...]) -> Iterator[
     yield from left_out(section, tables)
 
 
-def _described(
-    tables: Iterable[TableFile], pictures: Iterable[Path], root: Path, needed: tuple[str, ...]
-) -> Iterator[Record | Rejection | Remark]:
+def _described(tables: Iterable[TableFile], pictures: Iterable[Path], root: Path, needed: tuple[str, ...]) -> Rows:
     named: set[Path] = set()
     for table in tables:
         for record in _metadata(table, needed):
@@ -60,7 +59,7 @@ def _described(
         yield Remark(text)
 
 
-def _metadata(table: TableFile, needed: tuple[str, ...]) -> Iterator[Record | Rejection | Remark]:
+def _metadata(table: TableFile, needed: tuple[str, ...]) -> Rows:
     match table.path.suffix:
         case ".csv":
             return csv_file(table, needed, ())
@@ -86,3 +85,6 @@ def _labelled_by_folder(root: Path, pictures: list[Path], needed: tuple[str, ...
     for file in pictures:
         name = file.relative_to(root).as_posix()
         yield Record(name, {"file_name": name, "label": file.parent.name}, ("file_name",), root)
+
+
+READER = Reader(read)

@@ -10,11 +10,13 @@ from itertools import count
 from typing import Any
 
 from phi3k_trainer.data.rows.rejection import Rejection
-from phi3k_trainer.data.rows.row import Folder, Record, Remark
-from phi3k_trainer.data.sources.files import JSONL_SUFFIXES, left_out, require_columns, table_files
-from phi3k_trainer.data.sources.lines import json_rows
+from phi3k_trainer.data.rows.row import Folder, Record
+from phi3k_trainer.data.sources.files import left_out, require_columns, table_files
+from phi3k_trainer.data.sources.jsonl import json_rows
+from phi3k_trainer.data.sources.reader import Reader, Rows
 from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.sources import JSONL_SUFFIXES
 
 _ROLES: Mapping[str, Role] = {
     "human": "user",
@@ -26,7 +28,7 @@ _ROLES: Mapping[str, Role] = {
 _IMAGE_TAG = "<image>"
 
 
-def read_llava(section: DataSection) -> Iterator[Record | Rejection | Remark]:
+def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     """Rows with their own conversations; each `<image>` becomes the tag of the next picture, where it stands.
 
     Raises:
@@ -43,7 +45,7 @@ def read_llava(section: DataSection) -> Iterator[Record | Rejection | Remark]:
             seen.update(dict.fromkeys(row))
             yield _record(where, row, file.folder, section.system)
     if seen:
-        require_columns(("conversations", *((section.key,) if section.key else ())), seen, str(section.path))
+        require_columns(("conversations", *needed), seen, str(section.path))
     yield from left_out(section, files)
 
 
@@ -80,3 +82,6 @@ def _turn(turn: object, numbers: Iterator[int]) -> Turn:
     if role == "assistant":
         return Turn(role, text)
     return Turn(role, re.sub(_IMAGE_TAG, lambda _: image_tag(next(numbers)), text))
+
+
+READER = Reader(read)

@@ -6,27 +6,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phi3k_trainer.data.rows.rejection import Rejection
-from phi3k_trainer.data.rows.row import Record, Remark
+from phi3k_trainer.data.rows.row import Record
 from phi3k_trainer.data.sources.arrow import arrow_records, class_names
 from phi3k_trainer.data.sources.files import (
-    PARQUET_SUFFIXES,
     TableFile,
     data_path,
     left_out,
     require_columns,
     table_files,
 )
+from phi3k_trainer.data.sources.reader import Reader, Rows
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.sources import PARQUET_SUFFIXES
 from phi3k_trainer.storage import blamed
 
 _BATCH_BYTES = 16_000_000
 _BATCH_ROWS = 1024
 
 
-def read_parquet(
-    section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]
-) -> Iterator[Record | Rejection | Remark]:
+def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     """Rows of Parquet files; pictures are paths, URLs, bytes or structs of bytes and path.
 
     Raises:
@@ -40,7 +39,7 @@ def read_parquet(
             "Write the rows you want to plain Parquet files."
         )
     for file in files:
-        yield from parquet_file(file, needed, pictures)
+        yield from parquet_file(file, needed, section.image_columns)
     yield from left_out(section, files)
 
 
@@ -86,3 +85,6 @@ def _rows_per_batch(group: pq.RowGroupMetaData, columns: tuple[str, ...]) -> int
     chunks = map(group.column, range(group.num_columns))
     size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
     return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES * group.num_rows / max(size, 1))))
+
+
+READER = Reader(read)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from phi3k_trainer.data.rows.row import Remark
-from phi3k_trainer.data.sources.files import MAYBE_TABLES, SUFFIXES_OF_SOURCES, cache_of, table_suffix
+from phi3k_trainer.data.sources.files import MAYBE_TABLES, cache_of, table_suffix
 from phi3k_trainer.data.sources.folders import NAMES_SHOWN, is_leftover
 from phi3k_trainer.files import printable
 from phi3k_trainer.progress import ProgressCallback
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.remote.addresses import is_address
 from phi3k_trainer.remote.mirror import bring
+from phi3k_trainer.sources import source_named
 
 
 def bring_tables(section: DataSection, progress: ProgressCallback | None) -> tuple[Remark, ...]:
@@ -39,7 +40,7 @@ def bring_tables(section: DataSection, progress: ProgressCallback | None) -> tup
 
 
 def _wanted(source: str) -> Callable[[str], bool]:
-    suffixes = SUFFIXES_OF_SOURCES.get(source)
+    suffixes = source_named(source).tables
     return lambda name: not _is_leftover(name) and (suffixes is None or table_suffix(PurePosixPath(name)) in suffixes)
 
 

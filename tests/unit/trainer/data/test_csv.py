@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi3k_trainer.data.sources.delimited import delimited_rows
+from phi3k_trainer.data.sources.csv import delimited_rows
 
 
 def rows(text: str, delimiter: str = ",") -> list[tuple[int, list[str] | str]]:

@@ -1,7 +1,6 @@
 """Source `hf`: data sets of the Hugging Face hub, or a folder that `save_to_disk` wrote."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,9 @@ import pyarrow as pa
 
 from phi3k_trainer.certificates import certificates_problem
 from phi3k_trainer.credentials import refuse_hub_token_in_clear
-from phi3k_trainer.data.rows.rejection import Rejection
-from phi3k_trainer.data.rows.row import Record
 from phi3k_trainer.data.sources.arrow import arrow_records
-from phi3k_trainer.data.sources.files import require_columns
+from phi3k_trainer.data.sources.files import names_local_path, require_columns
+from phi3k_trainer.data.sources.reader import Fingerprint, Reader, Rows, fingerprint_of_files
 from phi3k_trainer.errors import DataError, MissingInputError, UnavailableError
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.storage import blamed
@@ -21,7 +19,7 @@ _BATCH_ROWS = 64  # mapped from the disk, so what a batch weighs matters only wh
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]) -> Iterator[Record | Rejection]:
+def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     """Rows of `data.split`; Image features are taken as the bytes they hold, class labels by their names.
 
     Only the needed columns and the pictures are read. A class label of -1 is no value.
@@ -31,7 +29,7 @@ def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str,
         MissingInputError: there is no such data set.
         UnavailableError: the hub can't be reached.
     """
-    table = _load(section)
+    table, pictures = _load(section), section.image_columns
     used = list(dict.fromkeys((*needed, *pictures)))
     require_columns(used, table.column_names, str(section.path))
     folder = Path(section.image_root).expanduser().absolute() if section.image_root else None
@@ -44,6 +42,16 @@ def read_hub(section: DataSection, needed: tuple[str, ...], pictures: tuple[str,
         raise blamed(
             error, section.path, DataError(f"The data set '{section.path}' can't be read: {error}.")
         ) from error
+
+
+def fingerprint(section: DataSection) -> Fingerprint:
+    """The commit of a data set of the hub; of a directory, what tells whether its files have changed.
+
+    Raises:
+        MissingInputError: a local file or directory is not there.
+        PermissionDeniedError: a token would go to HF_ENDPOINT in clear.
+    """
+    return fingerprint_of_files(section) if names_local_path(section) else [[str(section.path), hub_commit(section)]]
 
 
 def is_saved_to_disk(path: Path) -> bool:
@@ -101,3 +109,6 @@ def _split(splits: Any, section: DataSection) -> Any:
     if section.split not in splits:
         raise DataError(f"{section.path} has no split '{section.split}'; it has: {', '.join(splits)}. Set data.split.")
     return splits[section.split]
+
+
+READER = Reader(read, fingerprint=fingerprint)

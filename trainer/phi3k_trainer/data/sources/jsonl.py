@@ -6,25 +6,24 @@ from itertools import chain
 from typing import Any
 
 from phi3k_trainer.data.rows.rejection import Rejection
-from phi3k_trainer.data.rows.row import Record, Remark
+from phi3k_trainer.data.rows.row import Record
 from phi3k_trainer.data.sources.files import (
-    JSONL_SUFFIXES,
     TableFile,
     left_out,
     require_columns,
     table_files,
     table_suffix,
 )
+from phi3k_trainer.data.sources.reader import Reader, Rows
 from phi3k_trainer.data.sources.text import text_lines
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.sources import JSONL_SUFFIXES
 
 _LONGEST_INTEGER = 4000  # digits; Python converts 4,300 at most. A longer one stays text: it may be in an unused column
 
 
-def read_jsonl(
-    section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]
-) -> Iterator[Record | Rejection | Remark]:
+def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     """Rows of JSON-lines files; a row whose picture column is absent or null has no picture.
 
     Raises:
@@ -32,7 +31,7 @@ def read_jsonl(
         MissingInputError: there is no such file.
     """
     files = table_files(section, JSONL_SUFFIXES)
-    yield from jsonl_files(files, needed, pictures, str(section.path))
+    yield from jsonl_files(files, needed, section.image_columns, str(section.path))
     yield from left_out(section, files)
 
 
@@ -124,3 +123,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the name '{twice}' stands in one object twice")
     return found
+
+
+READER = Reader(read)

@@ -7,24 +7,23 @@ from collections.abc import Iterator
 from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.data.rows.row import Record, Remark
 from phi3k_trainer.data.sources.files import (
-    CSV_SUFFIXES,
     TableFile,
     left_out,
     require_columns,
     table_files,
     table_suffix,
 )
+from phi3k_trainer.data.sources.reader import Reader, Rows
 from phi3k_trainer.data.sources.text import text_lines
 from phi3k_trainer.errors import DataError
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.sources import CSV_SUFFIXES
 
 _LONGEST_FIELD = 100_000_000  # characters; the csv module's own limit of 131,072 is below a long document
 _TAB = "\t"
 
 
-def read_csv(
-    section: DataSection, needed: tuple[str, ...], pictures: tuple[str, ...]
-) -> Iterator[Record | Rejection | Remark]:
+def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     """Rows of CSV files with a header line (tabs in .tsv); every value is the text that stands there.
 
     Raises:
@@ -33,13 +32,11 @@ def read_csv(
     """
     files = table_files(section, CSV_SUFFIXES)
     for file in files:
-        yield from csv_file(file, needed, pictures)
+        yield from csv_file(file, needed, section.image_columns)
     yield from left_out(section, files)
 
 
-def csv_file(
-    file: TableFile, needed: tuple[str, ...], pictures: tuple[str, ...]
-) -> Iterator[Record | Rejection | Remark]:
+def csv_file(file: TableFile, needed: tuple[str, ...], pictures: tuple[str, ...]) -> Rows:
     """Rows of one file, and a remark where values over several lines look as if they had swallowed rows.
 
     Raises:
@@ -156,3 +153,6 @@ class _Lines:
         self._returned.extendleft(reversed(self.taken[1:]))
         self.number -= len(self.taken) - 1
         del self.taken[1:]
+
+
+READER = Reader(read)
