@@ -1,4 +1,4 @@
-"""`phi3k export`."""
+"""`phi3k export` and `phi3k upload`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +7,13 @@ import typer
 
 from phi3k.options import Output, OutputOption, RunDirectoryArgument
 from phi3k.printing import print_json, say
+from phi3k_trainer.errors import MissingInputError, UsageError
 
 
 def register(app: typer.Typer, panel: str) -> None:
-    """Add the verb to the command, under the heading `panel` of its help."""
+    """Add the verbs to the command, under the heading `panel` of its help."""
     app.command(rich_help_panel=panel)(export)
+    app.command(rich_help_panel=panel)(upload)
 
 
 def export(
@@ -51,3 +53,34 @@ def export(
     )
     if exported.only_phi3k_because:
         say(f"Other programs can't load it: {exported.only_phi3k_because}.")
+
+
+def upload(
+    directory: Annotated[Path, typer.Argument(help="What to write, such as an export.")],
+    address: Annotated[str, typer.Argument(help="The folder of an object store, such as s3://bucket/models/name.")],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Write a directory to an object store; a manifest comes last, so that a reader finds it whole or not at all.
+
+    The same command continues an upload that was cut off, and replaces the files of an older one.
+
+    Examples:
+    phi3k upload models/burberry s3://team/models/burberry
+    """
+    from phi3k_trainer.remote.addresses import STORES, has_pattern, is_address
+    from phi3k_trainer.remote.uploading import MANIFEST
+    from phi3k_trainer.remote.uploading import upload as write
+
+    if not is_address(address) or has_pattern(address):
+        known = ", ".join(f"{scheme}://" for scheme in STORES)
+        raise UsageError(
+            f"{address} should be a folder of an object store, such as s3://bucket/name (known are {known})"
+        )
+    if not directory.is_dir():
+        raise MissingInputError(f"{directory} is not a directory: `phi3k export` writes one")
+    absolute = directory.absolute()
+    written = write(absolute, address.rstrip("/"), absolute.with_name(f".{absolute.name}.upload.json"))
+    if output is Output.JSON:
+        print_json({"address": address, "written": written})
+        return
+    say(f"{address} holds what {directory} does, {written} files written now; {MANIFEST} there names them all.")

@@ -1,10 +1,10 @@
-"""Reading from object stores by fsspec: every failure is an error of ours, and what may pass is tried again."""
+"""Folders and objects of stores, by fsspec: every failure is an error of ours, and what may pass is tried again."""
 
 import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -100,6 +100,58 @@ class RemoteFolder:
 
     def _path(self, address: str) -> str:
         return str(self._files._strip_protocol(address)).rstrip("/")
+
+    def list_files_or_none(self) -> list[RemoteFile]:
+        """Return the objects at the address or below it, by name; none where there are none.
+
+        Raises:
+            Phi3kError: as `list_files`.
+        """
+        try:
+            return self.list_files()
+        except MissingInputError:
+            return []
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a small object below the address.
+
+        Raises:
+            Phi3kError: as `list_files`.
+        """
+        return retried(lambda: bytes(self._files.cat_file(f"{self.root}/{name}")), f"{self.address}/{name}")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small object below the address.
+
+        Raises:
+            Phi3kError: as `list_files`.
+        """
+        retried(lambda: self._files.pipe_file(f"{self.root}/{name}", content), f"{self.address}/{name}")
+
+    def write_file(self, source: Path, name: str) -> str:
+        """Write a file to an object below the address, and return the object's version.
+
+        Raises:
+            Phi3kError: as `list_files`.
+        """
+        path = f"{self.root}/{name}"
+
+        def attempt() -> str:
+            self._files.put_file(str(source), path)
+            entry = self._files.info(path)
+            if entry["size"] != source.stat().st_size:
+                raise ConnectionError(f"{entry['size']:,} of {source.stat().st_size:,} bytes arrived")
+            return _version(entry)
+
+        return retried(attempt, f"{self.address}/{name}")
+
+    def remove(self, name: str) -> None:
+        """Delete an object below the address.
+
+        Raises:
+            Phi3kError: as `list_files`.
+        """
+        retried(lambda: self._files.rm_file(f"{self.root}/{name}"), f"{self.address}/{name}")
 
     def blocks(self, file: RemoteFile) -> Iterator[bytes]:
         """Yield the content of an object, block by block; a connection that breaks costs one block.
@@ -199,7 +251,7 @@ def explained(error: Exception, address: str) -> Phi3kError:
     detail = f"{type(error).__name__}: {error}"
     if names & _FORBIDDEN or _status(error) in _FORBIDDEN_STATUS:
         return PermissionDeniedError(
-            f"{address} may not be read ({detail}): give credentials of {store.name} that may, through "
+            f"{address} may not be read or written ({detail}): give credentials of {store.name} that may, through "
             f"{store.credentials}"
         )
     if names & _UNTRUSTED:
@@ -210,7 +262,7 @@ def explained(error: Exception, address: str) -> Phi3kError:
     if names & _MISSING or _status(error) == _MISSING_STATUS:
         return MissingInputError(f"{address} is not there ({detail})")
     return UnavailableError(
-        f"{address} can't be read ({detail}), in each of {len(WAITS_SECONDS) + 1} attempts: try again when "
+        f"{address} can't be reached ({detail}), in each of {len(WAITS_SECONDS) + 1} attempts: try again when "
         f"{store.name} answers"
     )
 
