@@ -12,9 +12,9 @@ from typing import Any, cast, get_args
 
 import yaml
 
-from phi3k_jobs.kinds.job import INDEX_ANNOTATION
-from phi3k_jobs.objects import additions, around, names, overlay, pod
-from phi3k_jobs.objects.role import role
+from phi3k_jobs.kinds import KINDS
+from phi3k_jobs.objects import additions, around, job_spec, names, overlay, pod
+from phi3k_jobs.role import role
 from phi3k_trainer import contract
 from phi3k_trainer.recipe import Recipe, cluster_pod, durations, environment, recipe_schema
 from phi3k_trainer.recipe import recipe as recipes
@@ -89,6 +89,7 @@ def facts() -> Schema:
             "file": Path(contract.RECIPE_FILE).name,
             "digest_digits": around.DIGEST_DIGITS,
         },
+        "kinds": kind_facts(),
         "durations": {"units": durations.SECONDS, "longest_seconds": durations.LONGEST_SECONDS},
         "labels": label_facts(),
         "pod": pod_facts(),
@@ -99,6 +100,11 @@ def facts() -> Schema:
         "overlay": overlay_facts(),
         "permanent_exit_codes": list(contract.PERMANENT_EXIT_CODES),
     }
+
+
+def kind_facts() -> list[Schema]:
+    """The kinds of job in order of preference, and the objects that carry them."""
+    return [{"name": name, "apiVersion": kind.job.api_version, "kind": kind.job.kind} for name, kind in KINDS.items()]
 
 
 def label_facts() -> Schema:
@@ -184,7 +190,7 @@ def torchrun_facts() -> Schema:
         "master_address": contract.MASTER_ADDRESS_VARIABLE,
         "master_port": {"name": contract.MASTER_PORT_VARIABLE, "value": str(contract.RENDEZVOUS_PORT)},
         "node_rank": contract.NODE_RANK_VARIABLE,
-        "node_rank_field": INDEX_ANNOTATION,
+        "node_rank_field": job_spec.INDEX_ANNOTATION,
     }
 
 

@@ -1,9 +1,10 @@
 """What the cluster's verbs share: which cluster, which namespace, and where a run is placed and how large it is."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from phi3k_trainer.contract import KindName
 
 if TYPE_CHECKING:
     from phi3k_jobs.api.cluster import Cluster
@@ -12,14 +13,8 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "burberry-lora"
 
 
-class KindChoice(StrEnum):
-    """Which object carries the run; auto takes what the cluster has."""
-
-    AUTO = "auto"
-    PYTORCHJOB = "pytorchjob"
-    TRAINJOB = "trainjob"
-    JOB = "job"
-
+KindChoice = Literal["auto", KindName]
+"""Which object carries the run; auto takes what the cluster has."""
 
 ContextOption = Annotated[
     str | None, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig; else the current one.")

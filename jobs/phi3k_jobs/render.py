@@ -5,34 +5,31 @@ from collections.abc import Sequence
 
 import yaml
 
-from phi3k_jobs.kinds.job import job
-from phi3k_jobs.kinds.pytorchjob import pytorchjob
-from phi3k_jobs.kinds.trainjob import training_runtime, trainjob
+from phi3k_jobs.kinds import DEFAULT_KIND, KINDS
 from phi3k_jobs.objects import around as support
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import DEFAULT_KIND, RECIPE_ANNOTATION, WANDB_ANNOTATION, Kind
+from phi3k_jobs.objects.names import RECIPE_ANNOTATION, WANDB_ANNOTATION
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.recipe import Recipe, recipe_sha256
 from phi3k_trainer.recipe.yaml_reader import GO_SCALARS
 
 
-def kind_of(recipe: Recipe) -> Kind:
+def kind_of(recipe: Recipe) -> KindName:
     """Return the recipe's kind; without a cluster to look at, `auto` is what every cluster has."""
     return DEFAULT_KIND if recipe.cluster.kind == "auto" else recipe.cluster.kind
 
 
-def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | None = None) -> list[Manifest]:
+def objects(recipe: Recipe, *, kind: KindName | None = None, wandb_run_id: str | None = None) -> list[Manifest]:
     """Return the run's objects in the order they are applied: what the job needs, then the job.
 
     Raises:
         RecipeError: the recipe asks for what its kind, GPUs or claims can't give.
     """
-    chosen = kind or kind_of(recipe)
+    chosen = KINDS[kind or kind_of(recipe)]
     rendered = support.claims(recipe)
     if recipe.cluster.pod.service_account is None:
         rendered.append(support.service_account(recipe))
-    if chosen == "trainjob":
-        # Early, because the operator refuses a TrainJob whose runtime it has not seen yet.
-        rendered.append(training_runtime(recipe, wandb_run_id))
+    rendered += chosen.render_early(recipe, wandb_run_id)
     rendered.append(support.config_map(recipe))
     if recipe.cluster.network_policy:
         rendered.append(support.network_policy(recipe))
@@ -40,12 +37,7 @@ def objects(recipe: Recipe, *, kind: Kind | None = None, wandb_run_id: str | Non
         rendered.append(support.disruption_budget(recipe))
     if recipe.cluster.pod_monitor:
         rendered.append(support.pod_monitor(recipe))
-    if chosen == "job":
-        rendered += [support.headless_service(recipe), job(recipe, wandb_run_id)]
-    elif chosen == "trainjob":
-        rendered.append(trainjob(recipe))
-    else:
-        rendered.append(pytorchjob(recipe, wandb_run_id))
+    rendered += chosen.render(recipe, wandb_run_id)
     rendered[-1]["metadata"]["annotations"] = _annotations(recipe, wandb_run_id)
     if recipe.cluster.namespace:
         for entry in rendered:

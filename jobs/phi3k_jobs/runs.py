@@ -3,17 +3,15 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from phi3k_jobs.api.cluster import Cluster
-from phi3k_jobs.api.discovery import KIND_OBJECTS
 from phi3k_jobs.api.refusals import NotFoundError
+from phi3k_jobs.kinds import KINDS
+from phi3k_jobs.kinds.kind import Kind
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.names import RUN_LABEL, RUNS_VOLUME, WANDB_ANNOTATION
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, UnavailableError
-
-if TYPE_CHECKING:
-    from phi3k_jobs.objects.names import Kind
 
 FINISHED = ("Succeeded", "Failed")
 # Kueue's label for the uid of the job that a Workload stands for.
@@ -27,7 +25,7 @@ class Run:
     """A run as its job object tells it."""
 
     name: str
-    kind: "Kind"
+    kind: KindName
     state: str
     """Pending, Running, Restarting, Suspended, Succeeded or Failed."""
     created: str
@@ -43,10 +41,7 @@ class Run:
     @property
     def nodes(self) -> int:
         """How many replicas the run has."""
-        spec = self.job["spec"]
-        if self.kind == "pytorchjob":
-            return sum(int(replica["replicas"]) for replica in spec["pytorchReplicaSpecs"].values())
-        return int(spec["completions"] if self.kind == "job" else spec["trainer"]["numNodes"])
+        return KINDS[self.kind].nodes(self.job)
 
 
 def is_run(entry: Manifest) -> bool:
@@ -56,10 +51,10 @@ def is_run(entry: Manifest) -> bool:
 
 def jobs_named(cluster: Cluster, name: str) -> Iterator[tuple[str, Manifest, Run | None]]:
     """Yield the jobs of any kind with that name: object kind, job, and its run where it is one of phi3k's."""
-    for kind, object_kind in KIND_OBJECTS.items():
-        job = cluster.get(object_kind, name)
+    for kind in KINDS.values():
+        job = cluster.get(kind.job.kind, name)
         if job is not None:
-            yield object_kind, job, _run(kind, job) if is_run(job) else None
+            yield kind.job.kind, job, _run(kind, job) if is_run(job) else None
 
 
 def find_run(cluster: Cluster, name: str) -> Run:
@@ -85,8 +80,8 @@ def list_runs(cluster: Cluster) -> Iterator[Run]:
         MissingInputError: there is no such namespace.
     """
     empty = True
-    for kind, object_kind in KIND_OBJECTS.items():
-        found = [_run(kind, job) for job in cluster.list(object_kind, label_selector=RUN_LABEL)]
+    for kind in KINDS.values():
+        found = [_run(kind, job) for job in cluster.list(kind.job.kind, label_selector=RUN_LABEL)]
         empty = empty and not found
         yield from sorted(found, key=lambda run: run.created, reverse=True)
     if empty:
@@ -116,7 +111,7 @@ def cancel(cluster: Cluster, run: Run) -> None:
     Raises:
         OutputError: another run has its name since.
     """
-    cluster.delete(KIND_OBJECTS[run.kind], run.name, uid=run.uid)
+    cluster.delete(KINDS[run.kind].job.kind, run.name, uid=run.uid)
 
 
 def remove(cluster: Cluster, run: Run) -> None:
@@ -128,7 +123,7 @@ def remove(cluster: Cluster, run: Run) -> None:
     """
     cancel(cluster, run)
     deadline = time.monotonic() + GONE_SECONDS
-    while (job := cluster.get(KIND_OBJECTS[run.kind], run.name)) and job["metadata"]["uid"] == run.uid:
+    while (job := cluster.get(KINDS[run.kind].job.kind, run.name)) and job["metadata"]["uid"] == run.uid:
         if time.monotonic() > deadline:
             raise UnavailableError(f"the failed run {run.name} is being deleted and not gone yet: submit again later")
         time.sleep(POLL_SECONDS)
@@ -148,10 +143,8 @@ def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
         for workload in workloads:
             cluster.patch("Workload", workload["metadata"]["name"], {"spec": {"active": not suspended}})
         return
-    change: Manifest = {"spec": {"suspend": suspended}}
-    if run.kind == "pytorchjob":
-        change = {"spec": {"runPolicy": {"suspend": suspended}}}
-    cluster.patch(KIND_OBJECTS[run.kind], run.name, change)
+    kind = KINDS[run.kind]
+    cluster.patch(kind.job.kind, run.name, kind.suspension(suspended))
 
 
 def runs_claim(cluster: Cluster, run: Run) -> str | None:
@@ -159,52 +152,24 @@ def runs_claim(cluster: Cluster, run: Run) -> str | None:
 
     None where what would tell is gone, and for a Job of `phi3k cache`, which has none.
     """
-    spec = run.job["spec"]
-    if run.kind == "trainjob":
-        runtime = cluster.get("TrainingRuntime", run.name)
-        if runtime is None:
-            return None
-        (workers,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
-        pods = workers["template"]["spec"]["template"]
-    elif run.kind == "pytorchjob":
-        (replica,) = spec["pytorchReplicaSpecs"].values()
-        pods = replica["template"]
-    else:
-        pods = spec["template"]
+    kind = KINDS[run.kind]
+    holder = run.job if kind.runtime is None else cluster.get(kind.runtime.kind, run.name)
+    if holder is None:
+        return None
     claims = (
         str(volume["persistentVolumeClaim"]["claimName"])
-        for volume in pods["spec"]["volumes"]
+        for volume in kind.pods(holder)["spec"]["volumes"]
         if volume["name"] == RUNS_VOLUME
     )
     return next(claims, None)
 
 
-def state_of(kind: "Kind", job: Manifest) -> str:
-    """Return the run's state from the conditions of its job."""
-    status = job.get("status", {})
-    conditions = {entry["type"] for entry in status.get("conditions", []) if entry.get("status") == "True"}
-    if conditions & {"Succeeded", "Complete"}:
-        return "Succeeded"
-    if "Failed" in conditions:
-        return "Failed"
-    spec = job["spec"]
-    if "Suspended" in conditions or spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"):
-        return "Suspended"
-    if "Restarting" in conditions:
-        return "Restarting"
-    if kind == "pytorchjob":
-        return "Running" if "Running" in conditions else "Pending"
-    # A Job counts a pod as active from its creation on; ready means that it runs.
-    ready = status.get("ready", 0) if kind == "job" else sum(entry["ready"] for entry in status.get("jobsStatus", []))
-    return "Running" if ready else "Pending"
-
-
-def _run(kind: "Kind", job: Manifest) -> Run:
+def _run(kind: Kind, job: Manifest) -> Run:
     metadata = job["metadata"]
     return Run(
         name=metadata["name"],
-        kind=kind,
-        state=state_of(kind, job),
+        kind=kind.name,
+        state=kind.state(job),
         created=metadata["creationTimestamp"],
         wandb_run_id=metadata.get("annotations", {}).get(WANDB_ANNOTATION),
         job=job,

@@ -13,15 +13,15 @@ from phi3k.main import main
 from phi3k_jobs.helm_values import helm_values
 from phi3k_jobs.objects.around import web_ports
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import Kind
 from phi3k_jobs.render import objects
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
 from phi3k_trainer.recipe.environment import problems
 from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
 from tests.chart.charting import Helm, job_of, values_of
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[KindName, ...] = get_args(KindName)
 KINDS_AND_AUTO = (*KINDS, "auto")
 
 # Every field of the section differs from its default, and what is left out of an entry has one.
@@ -130,7 +130,7 @@ def test_every_ready_recipe_renders_as_phi3k_render_does(helm: Helm, name: str, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None:
+def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: KindName) -> None:
     recipe = parse_recipe(EVERYTHING, overrides=[f"cluster.kind={kind}"])
     unset = Recipe.model_fields["cluster"].default
     for section, default in ((recipe.cluster, unset), (recipe.cluster.pod, unset.pod)):
@@ -156,7 +156,7 @@ def test_a_recipe_that_sets_every_field_does_too(helm: Helm, kind: Kind) -> None
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_recipe_and_chart_refuse_an_overlay_that_breaks_what_the_trainer_relies_on(
-    helm: Helm, kind: Kind, overlay: Manifest, place: str
+    helm: Helm, kind: KindName, overlay: Manifest, place: str
 ) -> None:
     recipe = load_recipe(ready_recipe("demo"), [f"cluster.kind={kind}"])
     recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"overlay": overlay})})
@@ -167,7 +167,7 @@ def test_recipe_and_chart_refuse_an_overlay_that_breaks_what_the_trainer_relies_
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("kept", ["null", "24855d"])
-def test_a_finished_job_is_kept_for_ever_or_as_long_as_kubernetes_counts(helm: Helm, kind: Kind, kept: str) -> None:
+def test_a_finished_job_is_kept_for_ever_or_as_long_as_kubernetes_counts(helm: Helm, kind: KindName, kept: str) -> None:
     overrides = [f"cluster.kind={kind}", f"cluster.keep_finished={kept}"]
     assert_equal_objects(helm, load_recipe(ready_recipe("demo"), overrides))
 
@@ -199,7 +199,7 @@ def test_the_addresses_that_the_recipe_names_can_be_reached(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_wandb_run_is_named_everywhere(helm: Helm, kind: Kind) -> None:
+def test_a_wandb_run_is_named_everywhere(helm: Helm, kind: KindName) -> None:
     recipe = load_recipe(ready_recipe("demo"), [f"cluster.kind={kind}"])
     rendered = helm.template("demo", "--set=wandb_run_id=abc123", values=helm_values(recipe))
     assert without_what_is_helms(rendered) == by_name(objects(recipe, wandb_run_id="abc123"))
@@ -294,7 +294,7 @@ def test_auto_takes_what_the_cluster_has(helm: Helm) -> None:
     ],
 )
 def test_the_objects_of_auto_are_those_of_the_kind_that_the_cluster_has(
-    helm: Helm, kind: Kind, served: list[str]
+    helm: Helm, kind: KindName, served: list[str]
 ) -> None:
     recipe = load_recipe(ready_recipe("burberry-lora"), ["cluster.kind=auto", "cluster.gpus=16"])
     rendered = helm.template(recipe.name, *(f"--api-versions={entry}" for entry in served), values=helm_values(recipe))

@@ -79,12 +79,15 @@ def test_the_result_is_kubectls(kubectl: Path, template: dict[str, Any], patch: 
 
 
 def without_order(found: Any, name: str = "") -> Any:
-    """Lists that are merged by a key have no order of their own; what is empty is not stored."""
+    """Lists that are merged by a key have no order of their own; what is empty is not stored.
+
+    Nor is an order to delete what is not there, which kubectl leaves inside an element that the patch adds.
+    """
     if isinstance(found, dict):
         content = {key: without_order(value, key) for key, value in found.items()}
         return {key: value for key, value in content.items() if value not in ({}, [], False) or key == "emptyDir"}
     if isinstance(found, list) and name in MERGE_KEYS:
-        return {entry[MERGE_KEYS[name]]: without_order(entry) for entry in found}
+        return {entry[MERGE_KEYS[name]]: without_order(entry) for entry in found if "$patch" not in entry}
     return found
 
 

@@ -8,7 +8,7 @@ import yaml
 from tools.cluster.cluster import Cluster
 from tools.cluster.stand_in import FOREVER, overrides
 
-from phi3k_jobs.objects.role import ROLE_NAME, role
+from phi3k_jobs.role import ROLE_NAME, role
 
 from .command import Command
 from .conftest import new_namespace

@@ -16,8 +16,8 @@ from tools.cluster.crowd import NAMESPACE, NODES, CrowdedRun, crowd, crowded_clu
 from tools.cluster.processes import cost, phi3k
 
 from phi3k_jobs.api.cluster import PAGE_SIZE
-from phi3k_jobs.api.discovery import KIND_OBJECTS
 from phi3k_jobs.api.resources import RESOURCES
+from phi3k_jobs.kinds import KINDS
 
 from .command import Command
 
@@ -29,7 +29,7 @@ for path in sys.argv[2:]:
     answer = api.call_api(path, "GET", auth_settings=["BearerToken"], _preload_content=False)[0]
     json.loads(answer.data)
 """
-RUNS = tuple(RESOURCES[kind].path(NAMESPACE) for kind in KIND_OBJECTS.values())
+RUNS = tuple(kind.job.path(NAMESPACE) for kind in KINDS.values())
 NODE_LIST = RESOURCES["Node"].path(NAMESPACE)
 TRIES = 5
 

@@ -12,9 +12,9 @@ import pytest
 from tools.cluster.stand_in import FOREVER, overrides, recipe
 
 from phi3k_jobs.api.connection import connect
-from phi3k_jobs.objects.names import Kind
 from phi3k_jobs.render import objects
 from phi3k_jobs.submit import submission
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import OutputError, UnavailableError
 
 from .command import Command
@@ -109,7 +109,7 @@ def test_of_two_who_submit_one_name_at_the_same_time_one_is_refused(phi3k: Comma
 
 
 @pytest.mark.parametrize("kind", ["job", "pytorchjob"])
-def test_who_was_overtaken_after_every_check_is_refused_and_takes_nothing_away(phi3k: Command, kind: Kind) -> None:
+def test_who_was_overtaken_after_every_check_is_refused_and_takes_nothing_away(phi3k: Command, kind: KindName) -> None:
     assert phi3k.submit("overtaken", FOREVER, "--kind", "job").code == 0
     cluster = connect(kubeconfig=phi3k.kubeconfig, namespace=phi3k.namespace)
     rendered = objects(recipe("true", "name=overtaken"), kind=kind)

@@ -27,10 +27,13 @@ def leaves(found: Any) -> Iterator[str]:
 
 
 def facts() -> set[str]:
-    """Paths, names, numbers and expressions: what is more than a word, an option or a digit."""
+    """Paths, names, numbers and expressions: what is more than a word, an option or a digit.
+
+    The template of a kind of job says itself which object it makes.
+    """
     return {
         fact
-        for fact in leaves(SCRIPT["facts"]())
+        for fact in leaves({name: value for name, value in SCRIPT["facts"]().items() if name != "kinds"})
         if not re.fullmatch(r"-*[A-Za-z][A-Za-z0-9]*|[a-z]+(_[a-z]+)+|[0-9]|", fact)
     }
 

@@ -21,9 +21,10 @@ import yaml
 
 from phi3k_jobs.api.cluster import Cluster as Api
 from phi3k_jobs.api.connection import connect
-from phi3k_jobs.objects.names import Kind
+from phi3k_jobs.kinds import KINDS as ALL_KINDS
 from phi3k_jobs.render import objects
 from phi3k_jobs.runs import list_runs
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 
@@ -40,7 +41,7 @@ RUNS = 2000
 GPUS = 8
 NAMESPACE = "crowd"
 # Of eight runs and of twenty runs in a row.
-KINDS: tuple[Kind, ...] = ("job", "pytorchjob", "pytorchjob", "trainjob", "job", *("pytorchjob",) * 3)
+KINDS: tuple[KindName, ...] = ("job", "pytorchjob", "pytorchjob", "trainjob", "job", *("pytorchjob",) * 3)
 STATES = ("Succeeded",) * 9 + ("Failed",) * 3 + ("Running",) * 6 + ("Pending", "Suspended")
 OUTCOME = "phi3k-test/outcome"
 KWOK_PORT = 10247
@@ -55,7 +56,7 @@ class CrowdedRun:
     """What `phi3k list` shall say of one of the runs."""
 
     name: str
-    kind: Kind
+    kind: KindName
     state: str
 
 
@@ -181,22 +182,19 @@ class Templates:
     def __init__(self) -> None:
         self._texts = {(kind, gpus): self._render(kind, gpus) for kind in set(KINDS) for gpus in (GPUS, 2 * GPUS)}
 
-    def _render(self, kind: Kind, gpus: int) -> str:
+    def _render(self, kind: KindName, gpus: int) -> str:
         sets = [f"name={self.NAME}", f"cluster.gpus={gpus}", f"cluster.gpus_per_node={gpus}"]
         return json.dumps(objects(load_recipe(ready_recipe("demo"), sets), kind=kind, wandb_run_id="abcd1234")[-1])
 
-    def job(self, run: CrowdedRun, kind: Kind) -> Manifest:
+    def job(self, run: CrowdedRun, kind: KindName) -> Manifest:
         """Return the run as a job of that kind; one that shall stay Pending asks for more than a node has."""
         gpus = 2 * GPUS if run.state == "Pending" else GPUS
         job: Manifest = json.loads(self._texts[kind, gpus].replace(self.NAME, run.name))
         return job
 
-    def pod_template(self, run: CrowdedRun, job: Manifest) -> Manifest:
+    def pod_template(self, run: CrowdedRun, kind: KindName, job: Manifest) -> Manifest:
         """Change a Job's or PyTorchJob's pod so that it ends as the run shall, and return it."""
-        spec = job["spec"]
-        template: Manifest = (
-            spec["template"] if run.kind == "job" else spec["pytorchReplicaSpecs"]["Master"]["template"]
-        )
+        template = ALL_KINDS[kind].pods(job)
         template["metadata"]["labels"][OUTCOME] = run.state
         # Each run's own account would be one more request for nothing.
         template["spec"].pop("serviceAccountName")
@@ -206,20 +204,28 @@ class Templates:
 def make(api: Api, templates: Templates, run: CrowdedRun) -> None:
     """Make the run's job and, in the place of its operator, its pod and status."""
     job = templates.job(run, run.kind)
-    is_suspended = run.state == "Suspended"
-    if is_suspended:
-        (job["spec"]["runPolicy"] if run.kind == "pytorchjob" else job["spec"])["suspend"] = True
-    if run.kind == "job":
-        templates.pod_template(run, job)
+    if run.state == "Suspended":
+        merge(job, ALL_KINDS[run.kind].suspension(True))
+    if run.kind not in STATUS:
+        templates.pod_template(run, run.kind, job)
         api.create(job)
         return
     created = api.create(job)
     if run.state in ("Running", "Failed", "Pending"):
-        template = templates.pod_template(run, templates.job(run, "pytorchjob"))
+        template = templates.pod_template(run, "pytorchjob", templates.job(run, "pytorchjob"))
         api.create(pod(run, created, template))
-    status = pytorchjob_status(run.state) if run.kind == "pytorchjob" else trainjob_status(run.state)
+    status = STATUS[run.kind](run.state)
     path = f"{api.path(job['kind'], run.name)}/status"
     api.request("PATCH", path, body={"status": status}, content_type="application/merge-patch+json")
+
+
+def merge(into: Manifest, patch: Manifest) -> None:
+    """Apply a merge patch that removes nothing."""
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            merge(into.setdefault(key, {}), value)
+        else:
+            into[key] = value
 
 
 def pod(run: CrowdedRun, owner: Manifest, template: Manifest) -> Manifest:
@@ -258,6 +264,10 @@ def trainjob_status(state: str) -> Manifest:
         "conditions": [condition(types[state], state)] if state in types else [],
         "jobsStatus": [{"name": "node", **counts}],
     }
+
+
+# Of the kinds whose operator does not run here.
+STATUS: dict[KindName, Callable[[str], Manifest]] = {"pytorchjob": pytorchjob_status, "trainjob": trainjob_status}
 
 
 def condition(kind: str, reason: str, *, is_true: bool = True) -> Manifest:

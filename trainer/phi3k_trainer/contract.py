@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 
 # Exit codes as in sysexits(3): 64-78 are permanent, since running again can't correct them; 128 and above are worth
 # another attempt.
@@ -30,6 +30,9 @@ UNEXPLAINED_EXIT_CODE = 129
 PREEMPTED_EXIT_CODE = 143
 """The run was asked to stop, and what it had learned is saved."""
 UNREADABLE_STORAGE_EXIT_CODE = 144
+
+KindName = Literal["pytorchjob", "trainjob", "job"]
+"""The kinds of job that can carry a run, in order of preference. `jobs` has a module for each."""
 
 # Environment variables.
 OWN_PREFIX = "PHI3K_"

@@ -182,10 +182,10 @@ of different kinds write one run. Input: root, run, live (the job there is) and 
     {{- fail (printf "the run %s is there with another recipe or other values, and a running job can't be changed: %s" .run.name $way) -}}
   {{- end -}}
 {{- end -}}
-{{- range $kind, $of := dict "PyTorchJob" "kubeflow.org/v1" "TrainJob" "trainer.kubeflow.org/v1alpha1" "Job" "batch/v1" -}}
-  {{- if and (ne (lower $kind) $.run.kind) ($.root.Capabilities.APIVersions.Has (printf "%s/%s" $of $kind)) -}}
-    {{- if lookup $of $kind $.root.Release.Namespace $.run.name -}}
-      {{- fail (printf "the run %s is there as a %s, and a running job can't be changed: %s" $.run.name $kind $way) -}}
+{{- range .run.facts.kinds -}}
+  {{- if and (ne .name $.run.kind) ($.root.Capabilities.APIVersions.Has (printf "%s/%s" .apiVersion .kind)) -}}
+    {{- if lookup .apiVersion .kind $.root.Release.Namespace $.run.name -}}
+      {{- fail (printf "the run %s is there as a %s, and a running job can't be changed: %s" $.run.name .kind $way) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

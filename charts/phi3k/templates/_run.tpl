@@ -45,7 +45,7 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
 {{- $gpus := div (int $cluster.gpus) $nodes -}}
 {{- dict
   "name" $name
-  "kind" (include "phi3k.kind" (list . $cluster.kind))
+  "kind" (include "phi3k.kind" (dict "kind" $cluster.kind "kinds" $facts.kinds "served" .Capabilities.APIVersions))
   "cluster" $cluster
   "nodes" $nodes
   "gpus" $gpus
@@ -81,19 +81,18 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
 {{- pick $recipe "name" "cluster" "tracking" | toJson -}}
 {{- end -}}
 
-{{/* The kind of job; `auto` is the best that the cluster has. Input: root, cluster.kind. */}}
+{{/* The kind of job; `auto` is the best that the cluster has. Input: kind (cluster.kind), kinds, served. */}}
 {{- define "phi3k.kind" -}}
-{{- $served := (index . 0).Capabilities.APIVersions -}}
-{{- $kind := index . 1 -}}
-{{- if ne $kind "auto" -}}
-{{ $kind }}
-{{- else if $served.Has "kubeflow.org/v1/PyTorchJob" -}}
-pytorchjob
-{{- else if $served.Has "trainer.kubeflow.org/v1alpha1/TrainJob" -}}
-trainjob
-{{- else -}}
-job
+{{- $kind := .kind -}}
+{{- if eq $kind "auto" -}}
+  {{- $kind = (last .kinds).name -}}
+  {{- range reverse .kinds -}}
+    {{- if $.served.Has (printf "%s/%s" .apiVersion .kind) -}}
+      {{- $kind = .name -}}
+    {{- end -}}
+  {{- end -}}
 {{- end -}}
+{{ $kind }}
 {{- end -}}
 
 {{/*

@@ -5,23 +5,22 @@ from typing import TYPE_CHECKING
 
 from phi3k_jobs.api.cluster import Cluster
 from phi3k_jobs.api.resources import RESOURCES
+from phi3k_jobs.kinds import DEFAULT_KIND, KINDS
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import MissingInputError, UnavailableError
 
 if TYPE_CHECKING:
-    from phi3k_jobs.objects.names import Kind
     from phi3k_trainer.recipe import Recipe
-
-KIND_OBJECTS: "dict[Kind, str]" = {"pytorchjob": "PyTorchJob", "trainjob": "TrainJob", "job": "Job"}
 
 
 @dataclass(frozen=True)
 class Capabilities:
     """The kinds of job a cluster has, best first, and whether it has Kueue."""
 
-    kinds: "tuple[Kind, ...]"
+    kinds: tuple[KindName, ...]
     kueue: bool
 
-    def choose(self, recipe: "Recipe") -> "Kind":
+    def choose(self, recipe: "Recipe") -> KindName:
         """Return the recipe's kind, or for `auto` the best there is.
 
         Raises:
@@ -31,7 +30,7 @@ class Capabilities:
         if wanted == "auto":
             return self.kinds[0]
         if wanted not in self.kinds:
-            resource = RESOURCES[KIND_OBJECTS[wanted]]
+            resource = KINDS[wanted].job
             raise UnavailableError(
                 f"the cluster has no {resource.kind} ({resource.api_version}): its operator "
                 f"is not installed. Use --kind {' or --kind '.join(self.kinds)}, or ask for the operator"
@@ -42,13 +41,12 @@ class Capabilities:
 def look(cluster: Cluster) -> Capabilities:
     """Return what the cluster can run."""
     groups = {group["name"] for group in cluster.request("GET", "/apis", what="ask what the cluster has")["groups"]}
-    kinds: list[Kind] = []
-    if "kubeflow.org" in groups and serves(cluster, "PyTorchJob"):
-        kinds.append("pytorchjob")
-    if "trainer.kubeflow.org" in groups and serves(cluster, "TrainJob"):
-        kinds.append("trainjob")
-    kinds.append("job")
-    return Capabilities(kinds=tuple(kinds), kueue="kueue.x-k8s.io" in groups)
+    kinds = tuple(
+        name
+        for name, kind in KINDS.items()
+        if name == DEFAULT_KIND or (kind.job.group in groups and serves(cluster, kind.job.kind))
+    )
+    return Capabilities(kinds=kinds, kueue="kueue.x-k8s.io" in groups)
 
 
 def serves(cluster: Cluster, kind: str) -> bool:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.names import RUN_LABEL
 
-# The trainer's container by the kind of its job; others in its pod are sidecars that the cluster injects.
-_CONTAINERS = ("pytorch", "node", "trainer")
-_INDEX_LABELS = ("training.kubeflow.org/replica-index", "batch.kubernetes.io/job-completion-index")
+_CONTAINERS = frozenset(kind.container for kind in KINDS.values())
+_INDEX_LABELS = tuple(dict.fromkeys(kind.index_label for kind in KINDS.values()))
 TRAINER = "app.kubernetes.io/component=trainer"
 
 

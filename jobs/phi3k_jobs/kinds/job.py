@@ -1,31 +1,27 @@
 """A run as an Indexed Job (batch/v1): no operator needed."""
 
-from phi3k_jobs.kinds.pytorchjob import job_labels
-from phi3k_jobs.objects.around import config_map_name
+from typing import TYPE_CHECKING
+
+from phi3k_jobs.kinds.kind import Kind, settled_state
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.pod import environment, pod_template, trainer_container
-from phi3k_jobs.objects.shape import num_nodes, processes_per_replica
-from phi3k_trainer.contract import (
-    MASTER_ADDRESS_VARIABLE,
-    MASTER_PORT_VARIABLE,
-    NODE_RANK_VARIABLE,
-    NODES_VARIABLE,
-    PERMANENT_EXIT_CODES,
-    PROCESSES_VARIABLE,
-    RENDEZVOUS_PORT,
-)
-from phi3k_trainer.recipe import Recipe
-from phi3k_trainer.recipe.durations import seconds
+from phi3k_jobs.objects.names import job_labels
+from phi3k_jobs.objects.resource import Resource
 
-CONTAINER = "trainer"
-INDEX_ANNOTATION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+if TYPE_CHECKING:
+    from phi3k_trainer.recipe import Recipe
 
 
-def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
-    """Return the Indexed Job: one index a node, which meet at index 0 through the headless Service."""
+def _render(recipe: "Recipe", wandb_run_id: str | None) -> list[Manifest]:
+    """Return the Indexed Job, one index a node, and the headless Service through which they meet at index 0."""
+    from phi3k_jobs.objects.around import headless_service
+    from phi3k_jobs.objects.job_spec import job_spec, rendezvous
+    from phi3k_jobs.objects.pod import environment
+    from phi3k_jobs.objects.shape import num_nodes
+    from phi3k_trainer.recipe.durations import seconds
+
     nodes = num_nodes(recipe.cluster)
-    env = environment(recipe, wandb_run_id) + rendezvous(recipe, nodes)
-    spec = job_spec(recipe, wandb_run_id, CONTAINER, env, subdomain=recipe.name)
+    env = environment(recipe, wandb_run_id) + rendezvous(recipe, f"{recipe.name}-0.{recipe.name}")
+    spec = job_spec(recipe, wandb_run_id, JOB.container, env, subdomain=recipe.name)
     spec |= {
         "completionMode": "Indexed",
         "completions": nodes,
@@ -33,51 +29,30 @@ def job(recipe: Recipe, wandb_run_id: str | None) -> Manifest:
     }
     if recipe.cluster.keep_finished:
         spec["ttlSecondsAfterFinished"] = seconds(recipe.cluster.keep_finished)
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
+    job = {
+        "apiVersion": JOB.job.api_version,
+        "kind": JOB.job.kind,
         "metadata": {"name": recipe.name, "labels": job_labels(recipe)},
         "spec": spec,
     }
+    return [headless_service(recipe), job]
 
 
-def job_spec(recipe: Recipe, wandb_run_id: str | None, container: str, env: list[Manifest], **fixed: str) -> Manifest:
-    """Return the pods of a run that are made by a Job, however it came to be, and what their failures mean.
-
-    `fixed` is what the kind needs in the pods' spec besides.
-    """
-    trainer = trainer_container(recipe, container, env)
-    spec: Manifest = {
-        # One replica's failure makes its peers fail with it, and each counts.
-        "backoffLimit": recipe.cluster.retries * num_nodes(recipe.cluster),
-        "podFailurePolicy": pod_failure_policy(container),
-        "template": pod_template(
-            recipe, wandb_run_id, config_map_name(recipe), trainer, restartPolicy="Never", **fixed
-        ),
-    }
-    if recipe.cluster.deadline:
-        spec["activeDeadlineSeconds"] = seconds(recipe.cluster.deadline)
-    return spec
+def _state(job: Manifest) -> str:
+    # A Job counts a pod as active from its creation on; ready means that it runs.
+    pending = "Running" if job.get("status", {}).get("ready") else "Pending"
+    return settled_state(job, is_suspended=bool(job["spec"].get("suspend"))) or pending
 
 
-def pod_failure_policy(container: str) -> Manifest:
-    """Return the rules: an evicted pod costs no retry, a permanent error fails the job at once."""
-    permanent = {"containerName": container, "operator": "In", "values": list(PERMANENT_EXIT_CODES)}
-    return {
-        "rules": [
-            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {"action": "FailJob", "onExitCodes": permanent},
-        ]
-    }
-
-
-def rendezvous(recipe: Recipe, nodes: int) -> list[Manifest]:
-    """Return what the operators would set: torchrun reads PET_* for its options."""
-    plain = {
-        NODES_VARIABLE: str(nodes),
-        PROCESSES_VARIABLE: str(processes_per_replica(recipe.cluster)),
-        MASTER_ADDRESS_VARIABLE: f"{recipe.name}-0.{recipe.name}",
-        MASTER_PORT_VARIABLE: str(RENDEZVOUS_PORT),
-    }
-    index = {"name": NODE_RANK_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": INDEX_ANNOTATION}}}
-    return [{"name": name, "value": value} for name, value in plain.items()] + [index]
+JOB = Kind(
+    name="job",
+    job=Resource("batch/v1", "Job", "jobs"),
+    container="trainer",
+    index_label="batch.kubernetes.io/job-completion-index",
+    render=_render,
+    nodes=lambda job: int(job["spec"]["completions"]),
+    state=_state,
+    suspension=lambda suspended: {"spec": {"suspend": suspended}},
+    pods=lambda job: dict(job["spec"]["template"]),
+    needs=(Resource("v1", "Service", "services"),),
+)

@@ -1,14 +1,12 @@
 """Names, labels and annotations of a run's objects: pure functions of the recipe."""
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 # Looking at runs needs names but no recipe, whose import takes longer than the API server's answer.
 if TYPE_CHECKING:
     from phi3k_trainer.recipe import Recipe
 
-Kind = Literal["pytorchjob", "trainjob", "job"]
-DEFAULT_KIND: Kind = "job"
 FIELD_MANAGER = "phi3k"
 RUN_LABEL = "phi3k/run"
 NAME_LABEL = "app.kubernetes.io/name"
@@ -21,8 +19,6 @@ SHARED_LABELS = {NAME_LABEL: "phi3k", MANAGER_LABEL: FIELD_MANAGER}
 RECIPE_ANNOTATION = "phi3k/recipe-sha256"
 WANDB_ANNOTATION = "phi3k/wandb-run"
 RUNS_VOLUME = "runs"
-# The name by which Kubeflow Trainer finds the workers in a runtime: their Job, and the container in its pods.
-WORKERS = "node"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 QUEUE_PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
@@ -44,6 +40,11 @@ def selector(recipe: "Recipe") -> dict[str, str]:
     return {RUN_LABEL: recipe.name, COMPONENT_LABEL: "trainer"}
 
 
-def workers_job(name: str) -> str:
-    """Return the name of the Job that Kubeflow Trainer makes for the workers of the run `name`."""
-    return f"{name}-{WORKERS}-0"
+def job_labels(recipe: "Recipe") -> dict[str, str]:
+    """Return the labels of the job itself: the team's, the run's, and Kueue's where the run has a queue."""
+    own = {**recipe.cluster.pod.labels, **labels(recipe, "job")}
+    if recipe.cluster.queue:
+        own[QUEUE_LABEL] = recipe.cluster.queue
+        if recipe.cluster.queue_priority:
+            own[QUEUE_PRIORITY_LABEL] = recipe.cluster.queue_priority
+    return own

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from phi3k_jobs.api.cluster import Cluster
-from phi3k_jobs.kinds.job import CONTAINER, pod_failure_policy
-from phi3k_jobs.kinds.pytorchjob import job_labels
+from phi3k_jobs.kinds.job import JOB
 from phi3k_jobs.objects import additions
+from phi3k_jobs.objects.job_spec import pod_failure_policy
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import labels
+from phi3k_jobs.objects.names import job_labels, labels
 from phi3k_jobs.objects.overlay import overlaid
 from phi3k_jobs.objects.pod import (
     container_security_context,
@@ -67,7 +67,7 @@ def short_job(
     """
     cluster = named.cluster
     container: Manifest = {
-        "name": CONTAINER,
+        "name": JOB.container,
         "image": cluster.image,
         "imagePullPolicy": cluster.image_pull_policy,
         "command": list(command),
@@ -105,7 +105,7 @@ def short_job(
         "parallelism": 1,
         "backoffLimit": cluster.retries,
         "ttlSecondsAfterFinished": keep_seconds,
-        "podFailurePolicy": pod_failure_policy(CONTAINER),
+        "podFailurePolicy": pod_failure_policy(JOB.container),
         "template": overlaid({"metadata": pod_metadata(named, None), "spec": pod}, cluster.overlay),
     }
     return {

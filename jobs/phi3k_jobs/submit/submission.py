@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from phi3k_jobs.api.cluster import Cluster
 from phi3k_jobs.api.discovery import look
-from phi3k_jobs.kinds.trainjob import is_runtime_unknown
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects.local_paths import refuse_local_paths
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import RECIPE_ANNOTATION, Kind
+from phi3k_jobs.objects.names import RECIPE_ANNOTATION
 from phi3k_jobs.render import objects
 from phi3k_jobs.runs import Run, is_run, jobs_named, remove
 from phi3k_jobs.submit.preflight import check_cluster, queue_note
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import OutputError, Phi3kError, UnavailableError
 from phi3k_trainer.recipe import Recipe, recipe_sha256
 
@@ -30,7 +31,7 @@ class Submission:
 
     name: str
     namespace: str
-    kind: Kind
+    kind: KindName
     wandb_run_id: str
     created: bool
     notes: tuple[str, ...] = field(default=())
@@ -126,9 +127,14 @@ def _try_all(cluster: Cluster, rendered: Sequence[Manifest], *, again: bool) -> 
     try:
         return cluster.create(job, dry_run=True)
     except Phi3kError as error:
-        if is_runtime_unknown(error):
+        if _is_too_early(error):
             return None
         raise
+
+
+def _is_too_early(error: Exception) -> bool:
+    """Return whether a job was refused only because its operator has not seen yet what was made before it."""
+    return any(kind.is_too_early(error) for kind in KINDS.values())
 
 
 def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
@@ -214,7 +220,7 @@ def _create_job(cluster: Cluster, job: Manifest, sent: list[Manifest]) -> Manife
             # The job there is another's.
             raise
         except Phi3kError as error:
-            if is_runtime_unknown(error) and time.monotonic() < deadline:
+            if _is_too_early(error) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
                 continue
             sent.append(job)

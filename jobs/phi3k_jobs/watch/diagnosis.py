@@ -33,8 +33,8 @@ class Facts:
     events: Sequence[Manifest] = ()
     claims: Sequence[Manifest] = ()
     workloads: Sequence[Manifest] = ()
-    workers: Manifest | None = None
-    """The Job that a TrainJob has made, where the run has ended."""
+    made_job: Manifest | None = None
+    """The Job that an operator has made of the run, where the run has ended."""
     now: datetime = field(default_factory=partial(datetime.now, UTC))
 
 
@@ -70,8 +70,8 @@ def _finished(facts: Facts) -> Diagnosis:
             checkpoint=last_checkpoint(facts.pods),
         )
     failure = _condition_message(facts.run.job, "Failed")
-    workers = _condition_message(facts.workers or {}, "Failed")
-    if "DeadlineExceeded" in failure + workers or "longer than specified deadline" in failure:
+    failure_of_job = _condition_message(facts.made_job or {}, "Failed")
+    if "DeadlineExceeded" in failure + failure_of_job or "longer than specified deadline" in failure:
         return Diagnosis(
             "Failed",
             "the deadline has passed",

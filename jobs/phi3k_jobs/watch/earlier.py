@@ -4,7 +4,6 @@ That is the first line of its successor's log, which the entry point writes; whi
 pod that a Job keeps, or the events by which the training operator tells of the pods it has deleted.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,6 +12,7 @@ from phi3k_jobs.api.cluster import Cluster
 from phi3k_jobs.causes.endings import outcome_in
 from phi3k_jobs.causes.kubelet import end_of
 from phi3k_jobs.causes.replicas import by_rank, has_log, pod_selector, termination
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.watch.diagnosis import Facts
 from phi3k_jobs.watch.facts import event_time, to_the_second
@@ -23,10 +23,7 @@ from phi3k_trainer.errors import Phi3kError
 # The replicas of a run restart together: a few tell why, however many there are.
 PODS_ASKED = 3
 HEAD_BYTES = 16384
-_OPERATOR_EVENTS = (
-    re.compile(r"Error pod (?P<pod>\S+) container \S+ exitCode: (?P<code>\d+) terminated message: (?P<message>[^\0]*)"),
-    re.compile(r"Pod: [^.\s]+\.(?P<pod>\S+) exited with code (?P<code>\d+)"),
-)
+_OPERATOR_EVENTS = tuple(pattern for kind in KINDS.values() for pattern in kind.failure_events)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from itertools import islice
 from phi3k_jobs.api.cluster import Cluster
 from phi3k_jobs.causes.replicas import current_pods, has_log, pod_selector
 from phi3k_jobs.causes.stalling import is_unready
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects.manifest import Manifest
-from phi3k_jobs.objects.names import workers_job
 from phi3k_jobs.runs import FINISHED, Run, workloads_of
 from phi3k_jobs.watch.diagnosis import Facts
 from phi3k_jobs.watch.logs import read_tail
@@ -24,12 +24,13 @@ def gather(cluster: Cluster, run: Run) -> Facts:
     """Return what the cluster says about the run now."""
     pods = current_pods(cluster.list("Pod", label_selector=pod_selector(run.name)))
     if run.state in FINISHED:
+        made = KINDS[run.kind].made_job_of(run.name)
         return Facts(
             run,
             pods,
             # Of a success nobody asks what went before.
             events=[] if run.state == "Succeeded" else list(_since(run, _events_of(cluster, run.name))),
-            workers=cluster.get("Job", workers_job(run.name)) if run.kind == "trainjob" else None,
+            made_job=cluster.get("Job", made) if made else None,
         )
     claims = _claims(cluster, pods)
     return Facts(
@@ -61,9 +62,9 @@ def _claims(cluster: Cluster, pods: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequence[Manifest]) -> Iterator[Manifest]:
-    """Yield the events of the job, of the Job a TrainJob makes, of pods that wait or stall, of claims not bound."""
+    """Yield the events of the job, of the Job made of it, of pods that wait or stall, of claims not bound."""
     waiting = (pod for pod in pods if pod["status"]["phase"] != "Running" or is_unready(pod))
-    names = [run.name, *([workers_job(run.name)] if run.kind == "trainjob" else [])]
+    names = [name for name in (run.name, KINDS[run.kind].made_job_of(run.name)) if name is not None]
     names += [pod["metadata"]["name"] for pod in islice(waiting, PODS_ASKED_ABOUT)]
     for name in names:
         yield from _since(run, _events_of(cluster, name))

@@ -9,6 +9,7 @@ import yaml
 from kubeflow.training.api_client import ApiClient
 from kubeflow.training.models import KubeflowOrgV1PyTorchJob
 
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.render import objects, to_json, to_yaml
 from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe import Recipe, load_recipe, parse_recipe
@@ -20,7 +21,6 @@ name: demo
 model: {base: tiny}
 data: {source: sample, answer: "Product: {title}"}
 """
-KINDS = ("pytorchjob", "trainjob", "job")
 
 
 def recipe(*overrides: str) -> Recipe:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.recipe import environment
 from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.recipe.cluster_pod import PodSection, overlay_problem
@@ -106,7 +107,7 @@ class EgressSection(Section):
 class ClusterSection(Section):
     """The job's shape and place."""
 
-    kind: Literal["auto", "pytorchjob", "trainjob", "job"] = "auto"
+    kind: Literal["auto", KindName] = "auto"
     """auto takes what the cluster has: pytorchjob, else trainjob, else job; where no cluster is asked, job."""
     namespace: str | None = Field(default=None, pattern=NAMESPACE)
     """Namespace; null: the current context's."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import yaml
 
-from phi3k_jobs.objects.role import role
+from phi3k_jobs.role import role
 
-DOCS = Path(__file__).parents[4] / "docs" / "cluster.md"
+DOCS = Path(__file__).parents[3] / "docs" / "cluster.md"
 
 
 def test_the_role_in_the_docs_is_the_tested_one() -> None:

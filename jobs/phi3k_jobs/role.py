@@ -1,5 +1,6 @@
 """The smallest role with which every verb of the cluster works, in one namespace and without its secrets."""
 
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects.manifest import Manifest
 
 ROLE_NAME = "phi3k-submit"
@@ -7,12 +8,13 @@ JOBS = ("create", "delete", "get", "list", "patch")
 # Applying creates what is missing and patches what is there; what submit made it takes back when it fails.
 APPLIED = ("create", "delete", "get", "patch")
 
+_KINDS = sorted(KINDS.values(), key=lambda kind: kind.job.group)
+_NEEDS = [resource for kind in _KINDS for resource in kind.needs]
+_CORE_NEEDS = sorted({resource.plural for resource in _NEEDS if not resource.group})
 RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("batch", ("jobs",), JOBS),
-    ("kubeflow.org", ("pytorchjobs",), JOBS),
-    ("trainer.kubeflow.org", ("trainjobs",), JOBS),
-    ("trainer.kubeflow.org", ("trainingruntimes",), APPLIED),
-    ("", ("configmaps", "persistentvolumeclaims", "serviceaccounts", "services"), APPLIED),
+    *((kind.job.group, (kind.job.plural,), JOBS) for kind in _KINDS),
+    *((resource.group, (resource.plural,), APPLIED) for resource in _NEEDS if resource.group),
+    ("", ("configmaps", "persistentvolumeclaims", "serviceaccounts", *_CORE_NEEDS), APPLIED),
     ("networking.k8s.io", ("networkpolicies",), APPLIED),
     ("policy", ("poddisruptionbudgets",), APPLIED),
     ("monitoring.coreos.com", ("podmonitors",), APPLIED),
