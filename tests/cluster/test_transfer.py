@@ -229,7 +229,7 @@ def test_a_push_that_was_interrupted_continues(
     (tmp_path / "pictures/long.png").write_bytes(os.urandom(LONG))
     (tmp_path / "rows.csv").write_text("title,image\na,pictures/long.png\n")
     stated = ["name=interrupted", "data.source=csv", f"data.path={tmp_path / 'rows.csv'}", "data.image=image"]
-    own = [*settings, *(word for one in [*stated, "data.answer={title}"] for word in ("--set", one))]
+    own = [*settings, *(word for one in [*stated, 'data.answer="{title}"'] for word in ("--set", one))]
     cache = volume_of(phi3k, "phi3k-cache") / "pushed"
 
     def arrived() -> int:
