@@ -10,7 +10,7 @@ from phi3k_trainer.errors import DataError
 from phi3k_trainer.model.tiny import build_tiny
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.trained.asking import evaluate_run, predict
-from phi3k_trainer.trained.export import export_adapters, export_run
+from phi3k_trainer.trained.export import export_run
 from tests import small_runs
 
 LORA = ("tuning.method=lora", "tuning.vision=frozen", "tuning.projector=lora")
@@ -49,7 +49,7 @@ def test_what_reads_the_trained_weights_refuses_another_base(
         lambda: evaluate_run(run),
         lambda: predict(run, [recipe.parent / "1.png"]),
         lambda: export_run(run, tmp_path / "model"),
-        lambda: export_adapters(run, tmp_path / "adapters"),
+        lambda: export_run(run, tmp_path / "adapters", form="adapter"),
     ):
         with pytest.raises(DataError, match=r"model\.safetensors changed"):
             use()

@@ -14,7 +14,7 @@ FLOORS = [
     {"trainer.contract", "trainer.lazy", "trainer.sources"},
     {"trainer.errors"},
     {"trainer.files", "trainer.certificates", "trainer.progress", "trainer.credentials", "trainer.terminal"},
-    {"trainer.storage", "trainer.run_directory"},
+    {"trainer.storage", "trainer.run_directory", "trainer.directories"},
     {"trainer.remote"},
     {"trainer.recipe"},
     {"trainer.images", "trainer.prompts", "trainer.page", "trainer.replica"},

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from phi3k_trainer.recipe import Recipe, dump_recipe, load_recipe, override_recipe, parse_recipe
     from phi3k_trainer.recipe.ready import ready_recipe, ready_recipes
     from phi3k_trainer.trained.asking import EvaluatedRun, evaluate_base, evaluate_run, predict
-    from phi3k_trainer.trained.export import Export, export_adapters, export_run
+    from phi3k_trainer.trained.export import Export, export_run
     from phi3k_trainer.trained.opening import Trained
     from phi3k_trainer.trained.opening import load_trained as open_run
     from phi3k_trainer.training.run import RunResult, train
@@ -31,7 +31,6 @@ else:
             "dump_recipe": "recipe",
             "evaluate_base": "trained.asking",
             "evaluate_run": "trained.asking",
-            "export_adapters": "trained.export",
             "export_run": "trained.export",
             "find_gpu": "planning.gpus",
             "load_recipe": "recipe",
@@ -57,7 +56,6 @@ __all__ = [
     "dump_recipe",
     "evaluate_base",
     "evaluate_run",
-    "export_adapters",
     "export_run",
     "find_gpu",
     "load_recipe",

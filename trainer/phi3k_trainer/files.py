@@ -86,25 +86,6 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def new_directory(destination: Path) -> Iterator[Path]:
-    """A directory to write to, which takes the place of `destination` when the block is through.
-
-    Until then it lies beside it, under a name that nothing had before: what else lies there is neither written to nor
-    removed. The destination may be an empty directory by then, or nothing.
-
-    Raises:
-        OSError: it can't be made, or something else has the destination's name.
-    """
-    unfinished = destination.with_name(f".{destination.name}.{secrets.token_hex(8)}.unfinished")
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        unfinished.rename(destination)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
 def storage_error(path: Path, needed: int, field: Field, error: OSError) -> StorageError:
     """Return what to raise for an `error` met while `needed` bytes were written to `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -17,6 +17,8 @@ EVALUATION = "evaluation.json"
 FINISHED = "finished.json"
 REPORT = "report.html"
 LOCK = "lock"
+EXPORT = "export"
+EXPORT_RECORD = "export.json"
 CHECKPOINTS = "checkpoints"
 PREDICTIONS = "predictions"
 LOGS = "logs"
@@ -37,10 +39,12 @@ REMEDIES: Mapping[str, str] = {
     LOCK: "Remove it.",
     CHECKPOINTS: "Restore it from a backup, or start under another name.",
     LOGS: "Move it away.",
+    EXPORT: "Move it away.",
+    EXPORT_RECORD: "Remove it together with the directory export: both are written again with --resume.",
 }
 """What to do with a file or folder that can't be used, by its name."""
 
-_FOLDERS = (CHECKPOINTS, PREDICTIONS, LOGS)
+_FOLDERS = (CHECKPOINTS, PREDICTIONS, LOGS, EXPORT)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,16 @@ class RunDirectory:
     def logs(self) -> Path:
         """The lines of every attempt of a replica."""
         return self.path / LOGS
+
+    @property
+    def export(self) -> Path:
+        """The model that the run wrote at its end."""
+        return self.path / EXPORT
+
+    @property
+    def export_record(self) -> Path:
+        """What that model is, and the digests of its files."""
+        return self.path / EXPORT_RECORD
 
     @property
     def lock(self) -> Path:

@@ -1,5 +1,6 @@
 """`phi3k export` and `phi3k upload`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,13 @@ import typer
 from phi3k.options import Output, OutputOption, RunDirectoryArgument
 from phi3k.printing import print_json, say
 from phi3k_trainer.errors import MissingInputError, UsageError
+
+
+class WeightsChoice(StrEnum):
+    """Which of a run's weights."""
+
+    LAST = "last"
+    BEST = "best"
 
 
 def register(app: typer.Typer, panel: str) -> None:
@@ -22,20 +30,31 @@ def export(
     adapters: Annotated[
         bool, typer.Option("--adapters", help="Write the adapters alone, in PEFT's format, instead of a whole model.")
     ] = False,
+    weights: Annotated[
+        WeightsChoice,
+        typer.Option(
+            "--weights",
+            help="The newest checkpoint's, as eval and predict use them, or those of the best evaluation "
+            "(by the recipe's export.score).",
+        ),
+    ] = WeightsChoice.LAST,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Write what a run has learned as a model in the published layout, adapters merged.
 
-    The export is loaded again and its logits are compared before the directory appears.
+    The export is loaded again and its logits are compared before the directory appears. With export.at_end in its
+    recipe the run does this itself.
 
     Examples:
     phi3k export runs/burberry-lora models/burberry
 
+    phi3k export runs/burberry-lora models/burberry --weights best
+
     phi3k export runs/burberry-lora models/burberry-adapters --adapters
     """
-    from phi3k_trainer.trained.export import export_adapters, export_run
+    from phi3k_trainer.trained.export import export_run
 
-    exported = (export_adapters if adapters else export_run)(run, destination)
+    exported = export_run(run, destination, form="adapter" if adapters else "merged", weights=weights.value)
     if output is Output.JSON:
         print_json(
             {

@@ -41,5 +41,10 @@ def train(
     result = run_training(in_force, resume=resume, console=Console(stderr=output is Output.JSON))
     if output is Output.JSON:
         print_json(
-            {"directory": str(result.directory.path), "steps": result.steps, "checkpoint": str(result.checkpoint)}
+            {
+                "directory": str(result.directory.path),
+                "steps": result.steps,
+                "checkpoint": str(result.checkpoint),
+                "export": str(result.export) if result.export else None,
+            }
         )

@@ -106,8 +106,9 @@ class CheckpointKeeper:
             raise StorageError(problem)
         self.last_step = state.step
         if self._processes.is_first:
-            prune(self._root, self._recipe.checkpoint.keep, state.best_step)
-            aliases = ["latest", f"step-{state.step}", *(["best"] if state.best_step == state.step else [])]
+            best = state.step_of_best(self._recipe.export.score)
+            prune(self._root, self._recipe.checkpoint.keep, best)
+            aliases = ["latest", f"step-{state.step}", *(["best"] if best == state.step else [])]
             tracker.log_checkpoint(self.path_of(state.step), aliases)
 
     def _documents(self, state: TrainingState) -> dict[str, Any]:

@@ -9,6 +9,18 @@ SPIKE_WINDOW = 100
 
 
 @with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class BestScore:
+    """The best evaluation by export.score so far."""
+
+    score: str
+    """The recipe's export.score at that time."""
+    value: float
+    step: int
+    """The step it was measured at."""
+
+
+@with_config(ConfigDict(extra="forbid"))
 @dataclass
 class TrainingState:
     """Everything besides tensors that a resumed run goes on with; JSON on disk.
@@ -31,12 +43,20 @@ class TrainingState:
     """Lowest evaluation loss."""
     best_step: int | None = None
     """The step it was measured at."""
+    best_scored: BestScore | None = None
+    """None where the recipe has no export.score, or no evaluation had a value for it."""
     evaluations_since_best: int = 0
     skipped_in_a_row: int = 0
     """Steps skipped without a good one in between."""
     recent_losses: list[float] = field(default_factory=list)
     """Losses of the last good steps, at most 100: the yardstick for spikes."""
     wandb_run_id: str | None = None
+
+    def step_of_best(self, score: str | None) -> int | None:
+        """The step of the best evaluation by `score`, None: by the loss; None where there was no such evaluation."""
+        if score is None:
+            return self.best_step
+        return self.best_scored.step if self.best_scored and self.best_scored.score == score else None
 
     def to_json(self) -> dict[str, Any]:
         """All fields, in JSON types."""

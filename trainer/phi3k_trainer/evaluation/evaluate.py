@@ -94,6 +94,7 @@ def evaluate(
     *,
     step: int,
     blind: bool,
+    answered: Sequence[Prediction] | None = None,
 ) -> Evaluated:
     """Evaluate on the held-out rows that the recipe uses; all processes call it together and get the same result.
 
@@ -104,6 +105,7 @@ def evaluate(
         recipe: The recipe in force.
         step: Optimiser step of the weights.
         blind: Whether to ask again with the pictures shuffled.
+        answered: The answers for the held-out rows, where these weights have given them already.
 
     Raises:
         DataError: there is no held-out row.
@@ -114,7 +116,7 @@ def evaluate(
     examples = held_out[: recipe.evaluation.max_samples]
     answer_tokens = np.array([generator.encoder.measure(one).num_answer_tokens for one in examples], np.int64)
     reader = AnswerReader(recipe)
-    predictions = predict_examples(generator, examples, reader)
+    predictions = answered or predict_examples(generator, examples, reader)
     training = [reader.target_fields(example) for example in train]
     kinds = field_kinds(training, recipe.evaluation.categories)
     blind_scores = None

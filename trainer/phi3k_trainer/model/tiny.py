@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerFast
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer
 
+from phi3k_trainer.directories import new_directory
 from phi3k_trainer.errors import OutputError, StorageError
-from phi3k_trainer.files import new_directory, read_json, write_json
+from phi3k_trainer.files import read_json, write_json
 from phi3k_trainer.model.configuration import Phi3VConfig
 from phi3k_trainer.model.loading import save_model
 from phi3k_trainer.model.modeling import Phi3VForCausalLM

@@ -9,7 +9,14 @@ from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.recipe.cluster import ClusterSection
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.recipe.model import NF4_BLOCK, TINY, ModelSection, TuningSection
-from phi3k_trainer.recipe.training import CheckpointSection, EvaluationSection, TrackingSection, TrainingSection
+from phi3k_trainer.recipe.training import (
+    CheckpointSection,
+    EvaluationSection,
+    ExportSection,
+    TrackingSection,
+    TrainingSection,
+    export_problem,
+)
 
 LONGEST_NAME = 40
 RUN_NAME = rf"^[a-z]([-a-z0-9]{{0,{LONGEST_NAME - 2}}}[a-z0-9])?$"
@@ -36,6 +43,8 @@ class Recipe(Section):
     """What is kept, and how often."""
     tracking: TrackingSection = TrackingSection()
     """Where the numbers go."""
+    export: ExportSection = ExportSection()
+    """The model that the run writes at its end."""
     cluster: ClusterSection = ClusterSection()
     """Place and shape on Kubernetes."""
 
@@ -48,6 +57,13 @@ class Recipe(Section):
     def _quantized_weights_are_not_sharded(self) -> Self:
         if self.tuning.method == "qlora" and self.training.parallel == "fsdp":
             raise ValueError("method 'qlora' has 4-bit weights, which fsdp can't shard: set training.parallel to 'ddp'")
+        return self
+
+    @model_validator(mode="after")
+    def _export_can_be_made(self) -> Self:
+        problem = export_problem(self.export, self.data, self.tuning, self.evaluation)
+        if problem:
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,27 @@
-"""How the model learns, is evaluated, kept and watched: `training`, `evaluation`, `checkpoint` and `tracking`."""
+"""How the model learns, is evaluated, kept, watched and exported: `training`, `evaluation` and the like."""
 
+import re
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from phi3k_trainer.recipe.base import Section
+from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.recipe.environment import address_problem
+from phi3k_trainer.recipe.model import TuningSection
+
+Weights = Literal["best", "last"]
+Form = Literal["merged", "adapter"]
+
+WHOLE_ANSWER_SCORES = ("exact_match", "parsed")
+"""Scores of all fields of an answer together."""
+FIELD_SCORES: Mapping[str, tuple[str, ...]] = {
+    "category": ("parsed", "exact_match", "accuracy", "macro_f1"),
+    "number": ("parsed", "exact_match", "mae", "mape", "median_ape", "within_10_percent"),
+    "text": ("parsed", "exact_match", "chrf"),
+}
+"""Scores of one field, by what the field is."""
 
 
 class TrainingSection(Section):
@@ -84,7 +100,7 @@ class CheckpointSection(Section):
     every_minutes: float | None = Field(default=10.0, gt=0, strict=False)
     """Save this many minutes after the last save."""
     keep: int = Field(default=3, ge=1)
-    """Newest checkpoints kept, in addition to the best."""
+    """Newest checkpoints kept, in addition to the best (see `export.score`)."""
 
 
 class WandbSection(Section):
@@ -116,3 +132,59 @@ class TrackingSection(Section):
     """Server, project and mode of Weights & Biases."""
     every_steps: int = Field(default=1, ge=1)
     """Steps between two logged points."""
+
+
+class ExportSection(Section):
+    """The model that the run writes at its end, into `export` in its directory."""
+
+    at_end: bool = False
+    """Whether the run writes it; `phi3k export` does so later, too."""
+    weights: Weights = "best"
+    """The weights of the best evaluation, or those of the last step."""
+    score: str | None = None
+    """What the best evaluation is the best in: a score of evaluation.json, such as `exact_match` or `price/median_ape`.
+    Each evaluation in training then answers all held-out rows that it uses. null: the loss on these rows."""
+    form: Form = "merged"
+    """A whole model with the adapters merged, or the adapters alone, in PEFT's format."""
+
+    @field_validator("score")
+    @classmethod
+    def _score_is_known(cls, score: str | None) -> str | None:
+        if score is None or score in WHOLE_ANSWER_SCORES:
+            return score
+        field, _, metric = score.rpartition("/")
+        metrics = sorted({name for names in FIELD_SCORES.values() for name in names})
+        if not field or metric not in metrics:
+            raise ValueError(
+                f"is not a score: use {' or '.join(WHOLE_ANSWER_SCORES)}, or FIELD/METRIC with one of "
+                f"{', '.join(metrics)}"
+            )
+        return score
+
+
+def export_problem(
+    export: ExportSection, data: DataSection, tuning: TuningSection, evaluation: EvaluationSection
+) -> str | None:
+    """Why the run could not write this export, None where it can."""
+    if export.score is not None and not evaluation.generate_during_training:
+        return "export.score is made from answers: set evaluation.generate_during_training to true"
+    if export.score is not None and (absent := _absent_field(export.score, data)):
+        return f"export.score is of the field '{absent}', which data.answer does not have"
+    needs_rows = export.score is not None or (export.at_end and export.weights == "best")
+    if needs_rows and data.eval_fraction == 0:
+        return (
+            "no evaluation says which weights are the best without held-out rows: raise data.eval_fraction above 0, or "
+            "set export.weights to 'last' and export.score to null"
+        )
+    if export.at_end and export.form == "adapter":
+        full = [name for name in ("method", "vision", "projector") if getattr(tuning, name) == "full"]
+        if full:
+            return f"export.form 'adapter' would lose the weights of tuning.{full[0]} 'full': set it to 'merged'"
+    return None
+
+
+def _absent_field(score: str, data: DataSection) -> str | None:
+    """The field that the score is of, where answers don't have it. Without a template an answer is its one field."""
+    field = score.rpartition("/")[0]
+    is_there = field == "answer" if data.answer is None else re.search(rf"\{{{re.escape(field)}[:}}]", data.answer)
+    return None if not field or is_there else field

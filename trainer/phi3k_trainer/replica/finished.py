@@ -30,13 +30,14 @@ def record_end(run: Path, recipe: Recipe, step: int, checkpoint: Path) -> None:
 
 
 def earlier_end(recipe: Recipe) -> Outcome | None:
-    """Return the outcome of a run that has ended with this very recipe and still has its last checkpoint, else None."""
+    """Return the outcome of a run that has ended with this very recipe and still has what it left, else None."""
     try:
         record = read_json(RunDirectory(recipe.run_path).finished)
         step, checkpoint = int(record["step"]), str(record["checkpoint"])
         is_same = record["recipe_sha256"] == recipe_sha256(recipe)
     except (MissingInputError, ValueError, KeyError, TypeError):
         return None
-    if not is_same or not Path(checkpoint).is_dir():
+    lacks_export = recipe.export.at_end and not RunDirectory(recipe.run_path).export.is_dir()
+    if not is_same or lacks_export or not Path(checkpoint).is_dir():
         return None
     return Outcome(0, f"done before: all {step} steps are trained, and nothing is left to do", step, checkpoint)

@@ -16,11 +16,20 @@ from phi3k_trainer.contract import HEALTH_VARIABLE
 from phi3k_trainer.files import encode_json
 
 Phase = Literal[
-    "starting", "meeting", "preparing", "waiting", "building", "training", "evaluating", "saving", "finishing"
+    "starting",
+    "meeting",
+    "preparing",
+    "waiting",
+    "building",
+    "training",
+    "evaluating",
+    "saving",
+    "exporting",
+    "finishing",
 ]
 # The longest silence, in seconds, that is no reason to worry. torchrun has 10 minutes to connect; fetching the model,
-# waiting for another process to prepare, saving to a slow volume and the first step report nothing on the way. A
-# replica that waits for its peers reports every few seconds.
+# waiting for another process to prepare, saving to a slow volume, proving an export on the CPU and the first step
+# report nothing on the way. A replica that waits for its peers reports every few seconds.
 LIMITS: Mapping[Phase, float] = {
     "starting": 900.0,
     "meeting": 600.0,
@@ -30,6 +39,7 @@ LIMITS: Mapping[Phase, float] = {
     "training": 1800.0,
     "evaluating": 1800.0,
     "saving": 3600.0,
+    "exporting": 3600.0,
     "finishing": 1800.0,
 }
 # Later steps are as long as those before them, so a much longer one is stuck.

@@ -1,7 +1,5 @@
 """The directory of a run: which recipe and which process it belongs to, and what a resumed run forgets in it."""
 
-import errno
-import fcntl
 import os
 import re
 import shutil
@@ -12,6 +10,7 @@ from typing import Any
 
 from phi3k_trainer.checkpoints.files import list_checkpoints
 from phi3k_trainer.data.quarantine import read_quarantine
+from phi3k_trainer.directories import try_lock
 from phi3k_trainer.errors import OutputError, RecipeError, StorageError
 from phi3k_trainer.evaluation.evaluate import Evaluation
 from phi3k_trainer.files import damage_named, open_regular, read_document, write_atomically
@@ -20,7 +19,7 @@ from phi3k_trainer.run_directory import RECIPE, REMEDIES, RunDirectory
 from phi3k_trainer.tracking.metrics_file import read_metrics
 
 # What may differ between a run and its continuation: it changes neither what is learned nor from what.
-FREE_SECTIONS = ("cluster", "checkpoint", "tracking", "evaluation")
+FREE_SECTIONS = ("cluster", "checkpoint", "tracking", "evaluation", "export")
 FREE_FIELDS = (
     "training.activation_checkpointing",
     "training.early_stop_patience",
@@ -82,7 +81,7 @@ def held(directory: RunDirectory, patience_seconds: float = PATIENCE_SECONDS) ->
         ) from error
     with os.fdopen(lock, "rb"):
         deadline = time.monotonic() + patience_seconds
-        while not _locked(lock):
+        while try_lock(lock) is False:
             if time.monotonic() > deadline:
                 raise OutputError(
                     f"another process is training in {directory.path}. Wait for it or stop it, or choose another name."
@@ -143,18 +142,6 @@ def _forget_preparation(directory: RunDirectory) -> None:
     shutil.rmtree(directory.base, ignore_errors=True)
     for path in (directory.dataset, directory.base_record, directory.quarantine, directory.metrics):
         path.unlink(missing_ok=True)
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether the lock was to be had, or there are no locks here."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
-            raise
-    return True
 
 
 def different_fields(one: Recipe, other: Recipe) -> list[str]:

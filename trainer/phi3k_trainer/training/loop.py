@@ -1,7 +1,7 @@
 """The loop from the first step to the last: train, evaluate, save, and stop when told to."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from phi3k_trainer.checkpoints.keeper import CheckpointKeeper
-from phi3k_trainer.checkpoints.state import TrainingState
+from phi3k_trainer.checkpoints.state import BestScore, TrainingState
 from phi3k_trainer.contract import TRAIN_LOSS
 from phi3k_trainer.data.batches import collate, split_step
 from phi3k_trainer.data.encoding import Encoder, MeasuredExamples
 from phi3k_trainer.data.order import StepPlan
 from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.errors import StorageError
-from phi3k_trainer.evaluation.evaluate import AnswerReader, predict_examples
+from phi3k_trainer.evaluation.best import is_better, score_of
+from phi3k_trainer.evaluation.evaluate import AnswerReader, Evaluated, predict_examples
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
 from phi3k_trainer.model import Phi3VForCausalLM
@@ -60,9 +61,13 @@ class Loop:
     speed: SpeedMeter
     directory: RunDirectory
     generator: Generator
+    answer_held_out: Callable[[int], Evaluated] | None
+    """Answers the held-out rows after a step and scores the answers; None where export.score asks for no score."""
     health: Health
     _told_to_stop: bool = field(default=False, init=False)
     """What the processes have agreed on."""
+    scored: Evaluated | None = field(default=None, init=False)
+    """The last that `answer_held_out` gave."""
 
     def run(self) -> None:
         """Train to the end of the plan, or until early stopping.
@@ -210,6 +215,7 @@ class Loop:
             saved = self.keeper.last_step
             check_evaluation(loss, state.step, None if saved is None else str(self.keeper.path_of(saved)))
             try:
+                self.scored = self.answer_held_out(state.step) if self.answer_held_out else None
                 table = self._answer_table()
             except StoppedError:
                 self._told_to_stop = True
@@ -217,10 +223,12 @@ class Loop:
         state.evaluated_step = state.step
         if state.best_loss is None or loss < state.best_loss:
             state.best_loss, state.best_step, state.evaluations_since_best = loss, state.step, 0
-            self.keeper.ask()
         else:
             state.evaluations_since_best += 1
-        self.tracker.log(state.step, {"eval/loss": loss})
+        scores = self._note_scores()
+        if state.step_of_best(self.recipe.export.score) == state.step:
+            self.keeper.ask()
+        self.tracker.log(state.step, {"eval/loss": loss, **scores})
         if table and self.processes.is_first:
             self.tracker.log_predictions(state.step, table)
             try:
@@ -228,11 +236,23 @@ class Loop:
             except StorageError as error:
                 self.tracker.note(f"{error} Training continues.")
 
+    def _note_scores(self) -> Mapping[str, float]:
+        """Record whether these are the best so far; returns those to log, which the last evaluation logs itself."""
+        score, state = self.recipe.export.score, self.state
+        if self.scored is None or score is None:
+            return {}
+        value, best = score_of(self.scored.evaluation, score), state.best_scored
+        if value is not None and (best is None or best.score != score or is_better(score, value, best.value)):
+            state.best_scored = BestScore(score, value, state.step)
+        return {} if self.is_finished() else self.scored.evaluation.metrics()
+
     def _answer_table(self) -> Sequence[Prediction]:
         """The answers to the table of fixed samples; the last evaluation, after training, makes its own."""
         evaluation = self.recipe.evaluation
         if not evaluation.generate_during_training or self.is_finished():
             return ()
+        if self.scored is not None:
+            return self.scored.predictions[: evaluation.table_samples]
         samples = self.evaluation_data.examples[: evaluation.table_samples]
         return predict_examples(self.generator, samples, AnswerReader(self.recipe))
 

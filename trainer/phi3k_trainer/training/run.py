@@ -1,9 +1,10 @@
 """From a recipe to a trained model: the one path of `phi3k train`, alone or under torchrun."""
 
+import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,8 @@ from phi3k_trainer.data.order import plan_steps
 from phi3k_trainer.distributed.gpus import check_product
 from phi3k_trainer.distributed.processes import Processes, joined_processes
 from phi3k_trainer.errors import MissingInputError, Phi3kError, TrainingError
-from phi3k_trainer.evaluation.evaluate import Evaluation, evaluate
+from phi3k_trainer.evaluation.best import check_score
+from phi3k_trainer.evaluation.evaluate import Evaluated, Evaluation, evaluate
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.planning.layout import Layout
 from phi3k_trainer.recipe import Recipe
@@ -31,13 +33,14 @@ from phi3k_trainer.tracking.console import line_tracker
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.tracking.start import run_id, start_tracking
 from phi3k_trainer.tracking.tracker import Tracker
+from phi3k_trainer.trained.at_end import check_export_place, write_export_at_end
 from phi3k_trainer.training.allocator import return_large_blocks
 from phi3k_trainer.training.devices import model_shape, picture_cache_bytes, speed_meter, training_layout
 from phi3k_trainer.training.directory import claim, evaluation_of, forget_results_after, held
 from phi3k_trainer.training.loop import Loop
 from phi3k_trainer.training.optimization import adamw
 from phi3k_trainer.training.parallel import TokenLoss, replicate, shard
-from phi3k_trainer.training.preemption import PreemptedError, StopRequest
+from phi3k_trainer.training.preemption import PreemptedError, StopNow, StopRequest
 from phi3k_trainer.training.preparation import Preparation, prepare_run
 from phi3k_trainer.tuning.model import build_tuned_model, torch_dtype
 from phi3k_trainer.tuning.parameter_groups import parameter_groups
@@ -56,6 +59,8 @@ class RunResult:
     evaluation: Evaluation | None
     """None where no row is held out."""
     report: Path
+    export: Path | None = None
+    """None without export.at_end."""
 
 
 def train(recipe: Recipe, *, resume: bool = False, console: Console | None = None) -> RunResult:
@@ -83,37 +88,74 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         screen = (console or Console()) if processes.is_first else Console(quiet=True)
         if processes.is_first:
             claim(directory, recipe, resume=resume)
+            check_export_place(recipe, directory)
             clean_up(directory.checkpoints)
         health = Health.of_this_process(os.environ)
-        preparation = prepare_run(recipe, directory, processes, screen, health)
-        health.enter("building")
-        checkpoint = processes.from_first(_checkpoint_to_resume(directory, screen) if processes.is_first else None)
-        state = read_state(checkpoint) if checkpoint else TrainingState()
-        state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
-        loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint, health)
+        with ExitStack() as ending:
+            result = _learn(recipe, directory, processes, stop_request, screen, health, ending)
+            if recipe.export.at_end:
+                result = replace(result, export=_export(recipe, result, processes, screen, health))
         if processes.is_first:
-            forget_results_after(directory, state.step)
-            loop.tracker = start_tracking(
-                recipe,
-                directory.path,
-                run_id=state.wandb_run_id,
-                step=state.step,
-                total_steps=len(loop.plan),
-                console=screen,
-            )
-            lengths = AnswerLengths.of(preparation.evaluation.num_answer_tokens, recipe.evaluation.max_new_tokens)
-            if remark := lengths.remark():
-                loop.tracker.note(remark)
-        with _told_how_it_ends(loop.tracker), stop_request.deferred():
-            loop.run()
-            health.enter("evaluating")
-            evaluation = _evaluate(loop, preparation)
-            health.enter("finishing")
+            record_end(directory.path, recipe, result.steps, result.checkpoint)
+        return result
+
+
+def _learn(
+    recipe: Recipe,
+    directory: RunDirectory,
+    processes: Processes,
+    stop_request: StopRequest,
+    screen: Console,
+    health: Health,
+    ending: ExitStack,
+) -> RunResult:
+    """Train, evaluate and report; the tracker hears the exit code of `ending`."""
+    preparation = prepare_run(recipe, directory, processes, screen, health)
+    health.enter("building")
+    checkpoint = processes.from_first(_checkpoint_to_resume(directory, screen) if processes.is_first else None)
+    state = read_state(checkpoint) if checkpoint else TrainingState()
+    state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
+    loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint, health)
+    if processes.is_first:
+        forget_results_after(directory, state.step)
+        loop.tracker = start_tracking(
+            recipe,
+            directory.path,
+            run_id=state.wandb_run_id,
+            step=state.step,
+            total_steps=len(loop.plan),
+            console=screen,
+        )
+        lengths = AnswerLengths.of(preparation.evaluation.num_answer_tokens, recipe.evaluation.max_new_tokens)
+        if remark := lengths.remark():
+            loop.tracker.note(remark)
+    ending.enter_context(_told_how_it_ends(loop.tracker))
+    with stop_request.deferred():
+        loop.run()
+        health.enter("evaluating")
+        evaluation = _evaluate(loop, preparation)
+        health.enter("finishing")
+    if processes.is_first:
+        write_report(directory.path)
+        screen.print(Text(escaped_line(f"report: {directory.report}")), soft_wrap=True)
+    return RunResult(directory, state.step, loop.keeper.path_of(state.step), evaluation, directory.report)
+
+
+def _export(recipe: Recipe, result: RunResult, processes: Processes, screen: Console, health: Health) -> Path:
+    """Write the export in the first process; the others wait, since a cluster ends a job with its first pod."""
+    health.enter("exporting" if processes.is_first else "waiting")
+    gc.collect()  # the model that was trained: the export holds one of its own
+    with processes.first_goes_first():
         if processes.is_first:
-            write_report(directory.path)
-            record_end(directory.path, recipe, state.step, loop.keeper.path_of(state.step))
-            screen.print(Text(escaped_line(f"report: {directory.report}")), soft_wrap=True)
-        return RunResult(directory, state.step, loop.keeper.path_of(state.step), evaluation, directory.report)
+            screen.print(Text(escaped_line(f"the run is saved in {result.checkpoint}; now its export is written")))
+            made = write_export_at_end(recipe, result.directory, result.checkpoint, health.beat)
+            of_best = f", the best by {made.score or 'the loss'}" if made.weights == "best" else ""
+            said = f"export: {result.directory.export} (step {made.step}{of_best})"
+            if made.only_phi3k_because:
+                said += f". Other programs can't load it: {made.only_phi3k_because}"
+            screen.print(Text(escaped_line(said)), soft_wrap=True)
+    health.enter("finishing")
+    return result.directory.export
 
 
 def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
@@ -125,9 +167,16 @@ def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
     earlier = loop.processes.from_first(evaluation_of(loop.directory, step) if loop.processes.is_first else None)
     if earlier is not None:
         return earlier
+    scored = loop.scored if loop.scored is not None and loop.scored.evaluation.step == step else None
     try:
         evaluated = evaluate(
-            loop.generator, preparation.dataset.train, held_out, recipe, step=step, blind=recipe.evaluation.blind
+            loop.generator,
+            preparation.dataset.train,
+            held_out,
+            recipe,
+            step=step,
+            blind=recipe.evaluation.blind,
+            answered=scored.predictions if scored else None,
         )
     except StoppedError:
         loop.tracker.preempting()
@@ -227,8 +276,18 @@ def _build_loop(
         speed=speed_meter(recipe, shape, preparation.train, processes),
         directory=directory,
         generator=generator,
+        answer_held_out=_answering(recipe, preparation, generator),
         health=health,
     )
+
+
+def _answering(recipe: Recipe, preparation: Preparation, generator: Generator) -> Callable[[int], Evaluated] | None:
+    """What an evaluation in training does for export.score, if it needs one. Raises RecipeError for an absent score."""
+    if recipe.export.score is None:
+        return None
+    train, held_out = preparation.dataset.train, preparation.evaluation.examples
+    check_score(recipe, train)
+    return lambda step: evaluate(generator, train, held_out, recipe, step=step, blind=False)
 
 
 def _is_told_to_stop(stop_request: StopRequest, health: Health) -> bool:
@@ -254,6 +313,10 @@ def _told_how_it_ends(tracker: Tracker) -> Iterator[None]:
         exit_code = 0
     except Phi3kError as error:
         exit_code = error.exit_code
+        raise
+    except StopNow:
+        tracker.preempting()
+        exit_code = PreemptedError.exit_code
         raise
     finally:
         tracker.finish(exit_code)

@@ -91,7 +91,7 @@ def test_a_key_like_no_other_is_answered_with_the_valid_ones() -> None:
 
 def test_a_wrong_choice_lists_the_choices_and_the_nearest() -> None:
     (problem,) = problems(SMALL.replace("source: sample", "source: smaple"))
-    assert problem.startswith("line 6, data.source: should be one of 'dbq', 'hf'")
+    assert problem.startswith("line 6, data.source: should be one of 'csv', 'jsonl'")
     assert problem.endswith("not 'smaple'; did you mean sample?")
 
 

@@ -1,9 +1,11 @@
 """Exports of real (very short) runs: what is written computes what was trained, and stands alone."""
 
+import hashlib
 import json
 import os
+import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoProcessor
 
+from phi3k_trainer.checkpoints.files import list_checkpoints
+from phi3k_trainer.checkpoints.keeper import read_state
+from phi3k_trainer.checkpoints.tensor_file import FileDigest
 from phi3k_trainer.errors import MissingInputError, OutputError, TrainingError, UsageError
 from phi3k_trainer.model import Phi3VForCausalLM
 from phi3k_trainer.model.loading import load_model, published_keys
 from phi3k_trainer.recipe import parse_recipe
 from phi3k_trainer.trained import export
-from phi3k_trainer.trained.export import export_adapters, export_run
+from phi3k_trainer.trained.export import export_run
 from phi3k_trainer.trained.opening import load_trained
 from phi3k_trainer.trained.proof import check_difference, difference, example, logits_of
+from phi3k_trainer.trained.writing import write_model
 from phi3k_trainer.training.run import train
 
 RECIPE = """
@@ -134,7 +140,7 @@ def test_an_exported_model_is_where_the_next_run_starts(run: Run, tmp_path: Path
 
 def test_exported_adapters_are_read_by_peft(run: Run, tmp_path: Path) -> None:
     inputs, learned = trained_logits(run(*LORA))
-    exported = export_adapters(run(*LORA), tmp_path / "adapters")
+    exported = export_run(run(*LORA), tmp_path / "adapters", form="adapter")
     assert {path.name for path in exported.path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     base = load_model(run(*LORA) / "base", dtype=torch.float32)
     torch.testing.assert_close(logits_of(PeftModel.from_pretrained(base, exported.path).eval(), inputs), learned)
@@ -142,12 +148,12 @@ def test_exported_adapters_are_read_by_peft(run: Run, tmp_path: Path) -> None:
 
 def test_a_run_without_adapters_has_none_to_export(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no adapters"):
-        export_adapters(run(*FULL), tmp_path / "adapters")
+        export_run(run(*FULL), tmp_path / "adapters", form="adapter")
 
 
 def test_adapters_are_not_exported_without_the_weights_they_were_trained_with(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="would be lost"):
-        export_adapters(run("tuning.method=lora", "tuning.projector=full", FLOAT32), tmp_path / "adapters")
+        export_run(run("tuning.method=lora", "tuning.projector=full", FLOAT32), tmp_path / "adapters", form="adapter")
     assert not list(tmp_path.iterdir())
 
 
@@ -191,16 +197,55 @@ def test_a_source_without_a_checkpoint_is_named_and_leaves_nothing_behind(tmp_pa
 def test_a_model_that_was_written_wrong_is_not_put_in_place(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save_damaged(model: Phi3VForCausalLM, directory: Path) -> None:
-        model.save_pretrained(directory)
+    def write_damaged(model: Phi3VForCausalLM, directory: Path, beat: Callable[[], None]) -> Mapping[str, FileDigest]:
+        digests = write_model(model, directory, beat)
         weights = load_file(directory / "model.safetensors")
         weights["model.layers.1.mlp.down_proj.weight"] *= 1.01
         save_file(weights, directory / "model.safetensors")
+        return digests
 
-    monkeypatch.setattr(export, "save_model", save_damaged)
+    monkeypatch.setattr(export, "write_model", write_damaged)
     with pytest.raises(TrainingError, match="the model read again computes something else"):
         export_run(run(*LORA), tmp_path / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_best_weights_are_those_of_the_best_evaluation(run: Run, tmp_path: Path) -> None:
+    # At this rate the last step makes the loss on the held-out rows worse again.
+    directory = run(*LANGUAGE_LORA, "training.learning_rate=9", "evaluation.every_steps=1")
+    state = read_state(list_checkpoints(directory / "checkpoints")[-1])
+    assert state.best_step < state.step
+    assert export_run(directory, tmp_path / "best", weights="best").step == state.best_step
+    assert export_run(directory, tmp_path / "last").step == state.step
+    best = load_trained(directory / "checkpoints" / f"step-{state.best_step:06d}")
+    inputs = example(best.processor)
+    exported = load_model(tmp_path / "best", dtype=torch.float32)
+    torch.testing.assert_close(logits_of(exported, inputs), logits_of(best.model, inputs), atol=1e-4, rtol=1e-4)
+
+
+def test_a_run_that_held_nothing_out_has_no_best_weights(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="none is the best: take the last weights"):
+        export_run(run(*LANGUAGE_LORA, "data.eval_fraction=0"), tmp_path / "model", weights="best")
+
+
+def test_the_best_is_not_asked_of_one_checkpoint(run: Run, tmp_path: Path) -> None:
+    (checkpoint,) = list_checkpoints(run(*LORA) / "checkpoints")
+    with pytest.raises(UsageError, match="name the run's directory"):
+        export_run(checkpoint, tmp_path / "model", weights="best")
+
+
+def test_a_run_that_wants_flash_attention_is_exported_on_a_cpu(run: Run, tmp_path: Path) -> None:
+    (checkpoint,) = list_checkpoints(run(*FULL) / "checkpoints")
+    shutil.copytree(checkpoint.parent.parent, tmp_path / "run")
+    copied = tmp_path / "run" / "checkpoints" / checkpoint.name
+    recipe = json.loads((copied / "recipe.json").read_text())
+    recipe["model"]["attention"] = "flash_attention_2"
+    content = json.dumps(recipe, indent=1).encode()
+    (copied / "recipe.json").write_bytes(content)
+    manifest = json.loads((copied / "MANIFEST.json").read_text())
+    manifest["recipe.json"] = {"sha256": hashlib.sha256(content).hexdigest(), "num_bytes": len(content)}
+    (copied / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert export_run(copied, tmp_path / "model").reload_difference == 0
 
 
 @pytest.mark.parametrize("found", [2e-5, float("nan")])
