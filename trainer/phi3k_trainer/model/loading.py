@@ -158,7 +158,11 @@ def published_keys(config: Phi3VConfig) -> dict[str, Shape]:
 
 
 def hub_id(base: str) -> str | None:
-    """The hub repository that `model.base` names, None where it is a directory here."""
+    """The hub repository that `model.base` names, None where it is a directory here or in an object store."""
+    if is_address(base):
+        owner, _, name = base.partition("://")[2].rstrip("/").partition("/")
+        is_repository = base.startswith("hf://") and name and "/" not in name
+        return f"{owner}/{name.partition('@')[0]}" if is_repository else None
     return None if Path(base).expanduser().exists() else base
 
 

@@ -16,4 +16,6 @@ def short_adapter_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     defaults: dict[str, Any] = LoraConfig().to_dict()  # type: ignore[no-untyped-call]  # PEFT is not strictly typed
     defaults["peft_version"] = config.get("peft_version")
-    return {name: value for name, value in config.items() if name in _ALWAYS or value != defaults.get(name)}
+    short = {name: value for name, value in config.items() if name in _ALWAYS or value != defaults.get(name)}
+    # A run that began before phi3k set it has none, and PEFT's auto classes refuse that.
+    return short | {"task_type": config.get("task_type") or "CAUSAL_LM"}

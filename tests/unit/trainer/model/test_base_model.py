@@ -10,11 +10,30 @@ import pytest
 from huggingface_hub import constants
 
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, Phi3kError, UnavailableError
-from phi3k_trainer.model.loading import resolve_base
+from phi3k_trainer.model.loading import hub_id, resolve_base
 
 
 def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
     assert resolve_base(str(tmp_path), None, str(tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("base", "repository"),
+    [
+        ("microsoft/Phi-3-vision-128k-instruct", "microsoft/Phi-3-vision-128k-instruct"),
+        ("hf://microsoft/Phi-3-vision-128k-instruct", "microsoft/Phi-3-vision-128k-instruct"),
+        ("hf://microsoft/Phi-3-vision-128k-instruct@main", "microsoft/Phi-3-vision-128k-instruct"),
+        ("hf://buckets/team/model", None),
+        ("s3://team/phi3v", None),
+        ("gs://team/models/phi3v", None),
+    ],
+)
+def test_only_a_repository_of_the_hub_has_a_hub_id(base: str, repository: str | None) -> None:
+    assert hub_id(base) == repository
+
+
+def test_a_directory_has_no_hub_id(tmp_path: Path) -> None:
+    assert hub_id(str(tmp_path)) is None
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:

@@ -148,6 +148,10 @@ def test_transformers_alone_reads_the_configuration(base: Path, exported: Path, 
     assert loaded.stdout == "Phi3VConfig\n", loaded.stderr
 
 
+def test_an_adapter_configuration_always_says_what_peft_s_auto_classes_ask_for() -> None:
+    assert short_adapter_config({"peft_type": "LORA", "task_type": None})["task_type"] == "CAUSAL_LM"
+
+
 def test_an_adapter_configuration_has_no_key_that_only_today_s_peft_knows() -> None:
     from peft import LoraConfig
 
