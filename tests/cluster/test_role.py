@@ -63,10 +63,16 @@ def test_the_cache_can_be_listed_with_the_role(colleague: Command) -> None:
     assert listed.json == []
 
 
+def can(colleague: Command, verb: str, what: str) -> str:
+    """What the API server says of a right."""
+    resource, _, subresource = what.partition("/")
+    asked = ("auth", "can-i", verb, resource, f"--subresource={subresource}", "--namespace", colleague.namespace)
+    return colleague.cluster.try_kubectl(*asked, f"--kubeconfig={colleague.kubeconfig}").stdout.strip()
+
+
 def test_fetching_and_pushing_are_allowed_by_the_role(colleague: Command) -> None:
     """What they copy is tested in test_transfer.py; without the rule they refuse before a pod is made."""
-    asked = ("auth", "can-i", "create", "pods/exec", "--namespace", colleague.namespace)
-    assert colleague.cluster.try_kubectl(*asked, f"--kubeconfig={colleague.kubeconfig}").stdout.strip() == "yes"
+    assert can(colleague, "create", "pods/exec") == "yes"
 
 
 def test_a_disruption_budget_and_a_missing_queue_are_told_with_the_role(colleague: Command) -> None:
@@ -91,10 +97,7 @@ def test_a_disruption_budget_and_a_missing_queue_are_told_with_the_role(colleagu
     ],
 )
 def test_the_role_does_not_give(colleague: Command, verb: str, what: str) -> None:
-    asked = colleague.cluster.try_kubectl(
-        "auth", "can-i", verb, what, "--namespace", colleague.namespace, f"--kubeconfig={colleague.kubeconfig}"
-    )
-    assert asked.stdout.strip() == "no"
+    assert can(colleague, verb, what) == "no"
 
 
 def test_another_namespace_stays_out_of_reach(colleague: Command) -> None:

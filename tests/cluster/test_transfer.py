@@ -71,13 +71,22 @@ def long(phi3k: Command, trained: str) -> str:
     return "long"
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does for a job in its background: Python would not see Ctrl-C at all."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """The command as a process of its own."""
 
     def __init__(self, phi3k: Command, *arguments: str) -> None:
         where = ("--kubeconfig", phi3k.kubeconfig, "--namespace", phi3k.namespace)
         self.process = subprocess.Popen(
-            command_line(*arguments, *where), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command_line(*arguments, *where),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_interrupts,
         )
 
     def wait_for(self, is_so: Callable[[], bool]) -> None:
