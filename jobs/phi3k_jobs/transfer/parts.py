@@ -19,7 +19,7 @@ _PARTS: Mapping[str, Callable[[str], object]] = {
     "evaluation": re.compile(r"(before/)?evaluation\.json").fullmatch,
     "predictions": re.compile(r"(before/)?predictions/.+").fullmatch,
     "adapter": re.compile(r"adapter/.+").fullmatch,
-    "export": re.compile(r"export/.+").fullmatch,
+    "export": re.compile(r"export\.json|export/.+").fullmatch,
     CHECKPOINT: _CHECKPOINT.fullmatch,
     "logs": re.compile(r"logs/.+").fullmatch,
 }

@@ -40,6 +40,12 @@ def test_a_part_is_its_files() -> None:
     assert sorted(chosen("all")) == sorted(NAMES)
 
 
+def test_an_export_comes_with_its_record() -> None:
+    names = ["export.json", "export/config.json", "export/model.safetensors", "exported.txt"]
+    found = choose(Listing(tuple(entry(name, 1) for name in names), ()), "demo", "export")
+    assert [each.path for each in found] == names[:-1]
+
+
 def test_the_newest_checkpoint_with_a_manifest_comes_with_what_opens_it() -> None:
     assert chosen("checkpoint") == [
         "recipe.yaml",
