@@ -37,6 +37,7 @@ SOURCES = (
     Source("imagefolder", "images"),
     Source("hf", "owner/dataset", reads="files or hub"),
     Source("llava", "train.json", own_turns=True, tables=(".json", *JSONL_SUFFIXES)),
+    Source("messages", "train.jsonl", own_turns=True, tables=(".json", *JSONL_SUFFIXES)),
     Source("dbq", "DBQ/Burberry.Product.prices.United.States", reads="files or hub", picture="imageurl"),
     Source("sample", None, reads="nothing", picture="imageurl"),
 )

@@ -22,6 +22,7 @@ ROWS = {
     "Hugging Face data sets": 2,
     "A folder of pictures": 2,
     "LLaVA conversations": 2,
+    "Chat messages": 2,
     "DBQ product prices": 1,
     "The sample catalogue": 4,
 }

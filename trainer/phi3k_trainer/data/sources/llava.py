@@ -5,7 +5,8 @@ as one JSON array or as JSON lines. Rows without `image` (or `images`) are text 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -16,7 +17,7 @@ from phi3k_trainer.data.sources.jsonl import json_rows
 from phi3k_trainer.data.sources.reader import Reader, Rows
 from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
 from phi3k_trainer.recipe.data import DataSection
-from phi3k_trainer.sources import JSONL_SUFFIXES
+from phi3k_trainer.sources import source_named
 
 _ROLES: Mapping[str, Role] = {
     "human": "user",
@@ -35,7 +36,28 @@ def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
         DataError: a file is not an array of objects, or no row has `conversations`.
         MissingInputError: there is no such file.
     """
-    files = table_files(section, (".json", *JSONL_SUFFIXES))
+    return read_conversations(section, needed, "conversations", _record)
+
+
+def read_conversations(
+    section: DataSection,
+    needed: tuple[str, ...],
+    column: str,
+    record: Callable[[str, dict[str, Any], Folder], Record | Rejection],
+) -> Rows:
+    """Rows of JSON that bring their own turns, which begin with the recipe's `system` where they have none.
+
+    Args:
+        section: The recipe's section `data`.
+        needed: Columns that the recipe uses.
+        column: Holds the conversation.
+        record: Makes a record with turns of a row, by its place, content and folder.
+
+    Raises:
+        DataError: a file is not an array of objects, or no row has `column`.
+        MissingInputError: there is no such file.
+    """
+    files = table_files(section, source_named(section.source).tables or ())
     seen: dict[str, None] = {}
     for file in files:
         for where, row in json_rows(file):
@@ -43,34 +65,47 @@ def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
                 yield row
                 continue
             seen.update(dict.fromkeys(row))
-            yield _record(where, row, file.folder, section.system)
+            made = record(where, row, file.folder)
+            yield _with_system(made, section.system) if isinstance(made, Record) else made
     if seen:
-        require_columns(("conversations", *needed), seen, str(section.path))
+        require_columns((column, *needed), seen, str(section.path))
     yield from left_out(section, files)
 
 
-def _record(where: str, row: dict[str, Any], folder: Folder, system: str | None) -> Record | Rejection:
+def _with_system(record: Record, system: str | None) -> Record:
+    if system is None or not record.turns or record.turns[0].role == "system":
+        return record
+    return replace(record, turns=(Turn("system", system), *record.turns))
+
+
+def alternating(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The turns of a conversation.
+
+    Raises:
+        ValueError: user and assistant don't take turns, the assistant last, after at most one system message.
+    """
+    whole = tuple(turns)
+    if any(turn.role == "system" for turn in whole[1:]):
+        raise ValueError("a system message after the beginning")
+    spoken = [turn.role for turn in whole if turn.role != "system"]
+    if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
+        raise ValueError(f"user and assistant don't take turns, the assistant last: {', '.join(spoken)}")
+    return whole
+
+
+def _record(where: str, row: dict[str, Any], folder: Folder) -> Record | Rejection:
     pictures = tuple(name for name in ("image", "images") if row.get(name))[:1]
     try:
-        turns = _turns(row.get("conversations"))
+        return Record(where, row, pictures, folder, _turns(row.get("conversations")))
     except ValueError as error:
         return Rejection(where, "bad_conversation", f"{where}: {error}")
-    if system is not None and turns[0].role != "system":
-        turns = (Turn("system", system), *turns)
-    return Record(where, row, pictures, folder, turns)
 
 
 def _turns(conversations: object) -> tuple[Turn, ...]:
     if not isinstance(conversations, list) or not conversations:
         raise ValueError("no list of conversations")
     numbers = count(1)
-    turns = tuple(_turn(turn, numbers) for turn in conversations)
-    if any(turn.role == "system" for turn in turns[1:]):
-        raise ValueError("a system message after the beginning")
-    spoken = [turn.role for turn in turns if turn.role != "system"]
-    if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
-        raise ValueError(f"user and assistant don't take turns, the assistant last: {', '.join(spoken)}")
-    return turns
+    return alternating(_turn(turn, numbers) for turn in conversations)
 
 
 def _turn(turn: object, numbers: Iterator[int]) -> Turn:
