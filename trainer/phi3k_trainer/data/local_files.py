@@ -45,7 +45,7 @@ def local_files(section: DataSection) -> LocalFiles:
         DataError: a row names its picture by an absolute path, which leads nowhere else; or the source is damaged.
         MissingInputError: the source is not there.
     """
-    if section.source == "sample" or not names_local_path(section) or is_address(section.path):
+    if source_named(section.source).reads == "nothing" or not names_local_path(section) or is_address(section.path):
         raise UsageError(f"source '{section.source}' reads nothing of this machine: there is nothing to push")
     path = data_path(section)
     sources = _sources(section, path)
