@@ -2,14 +2,18 @@
 
 import io
 import json
+import os
+import signal
+import subprocess
 import time
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 from tools.cluster.cluster import Cluster
 from tools.cluster.errors import ClusterError
+from tools.cluster.processes import phi3k as command_line
 from tools.cluster.stand_in import overrides
 
 from phi3k.main import main
@@ -34,6 +38,54 @@ def _written(stream: io.TextIOWrapper) -> str:
     return stream.read()
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does for a job in its background: Python would not see Ctrl-C at all."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Running:
+    """A command line at work beside the test. A thread would share its standard output with the test's own commands."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.process = subprocess.Popen(
+            command_line(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"},
+            preexec_fn=heed_interrupts,
+        )
+
+    def read_line(self) -> str:
+        """Wait for one line of its standard output."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def read_errors_until(self, words: str) -> str:
+        """Wait for the line of its standard error that has these words."""
+        assert self.process.stderr is not None
+        return next(line for line in self.process.stderr if words in line)
+
+    def wait_for(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so that it does; it must not end before."""
+        while not is_so():
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.02)
+
+    def has_ended(self) -> bool:
+        """Whether it is at its end."""
+        return self.process.poll() is not None
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def result(self, seconds: float = 120) -> Result:
+        """Wait for its end; what it wrote from here on, and its exit code."""
+        out, err = self.process.communicate(timeout=seconds)
+        return Result(self.process.returncode, out, err)
+
+
 @dataclass(frozen=True)
 class Command:
     """`phi3k` for one user of a cluster, in one namespace."""
@@ -49,6 +101,16 @@ class Command:
         with redirect_stdout(out), redirect_stderr(err):
             code = main([*arguments, "--kubeconfig", self.kubeconfig, "--namespace", self.namespace])
         return Result(code, _written(out), _written(err))
+
+    @contextmanager
+    def beside(self, *arguments: str) -> Iterator[Running]:
+        """Run one command line as a process of its own, which does not outlive the block."""
+        running = Running([*arguments, "--kubeconfig", self.kubeconfig, "--namespace", self.namespace])
+        try:
+            yield running
+        finally:
+            running.process.kill()
+            running.process.communicate()
 
     def submit(self, name: str, script: str, *arguments: str) -> Result:
         """Submit the demo's recipe with `script` for a trainer."""

@@ -1,16 +1,25 @@
 """`phi3k cache` on the real cluster: the Job runs beside the claim, its answer is shown, and only the claim stays."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 from tools.cluster.stand_in import FOREVER, overrides
 
-from .command import Command, Result
+from .command import Command, Result, Running
+
+
+def line(script: str, verb: str, *arguments: str) -> list[str]:
+    """`phi3k cache` with `script` for a trainer."""
+    sets = [argument for override in overrides(script) for argument in ("--set", override)]
+    return ["cache", verb, *sets, *arguments]
 
 
 def cache(phi3k: Command, script: str, verb: str, *arguments: str) -> Result:
-    sets = [argument for override in overrides(script) for argument in ("--set", override)]
-    return phi3k("cache", verb, *sets, *arguments)
+    return phi3k(*line(script, verb, *arguments))
+
+
+def beside(phi3k: Command, script: str, verb: str, *arguments: str) -> AbstractContextManager[Running]:
+    return phi3k.beside(*line(script, verb, *arguments))
 
 
 def test_warming_shows_the_log_and_what_is_there_now(phi3k: Command) -> None:
@@ -41,38 +50,32 @@ def test_entries_are_listed_and_removed(phi3k: Command) -> None:
 
 
 def test_a_cache_that_is_being_warmed_is_not_warmed_twice(phi3k: Command) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(cache, phi3k, FOREVER, "warm", "demo")
-        while "Job demo-cache-warm" not in phi3k.objects():
-            time.sleep(0.1)
+    with beside(phi3k, FOREVER, "warm", "demo") as first:
+        first.wait_for(lambda: "Job demo-cache-warm" in phi3k.objects())
         second = cache(phi3k, FOREVER, "warm", "demo")
         assert second.code == 73
         assert "phi3k logs -f demo-cache-warm" in second.err
         phi3k("cancel", "demo-cache-warm", "--yes")
-        assert first.result(timeout=60).code != 0
+        assert first.result().code != 0
 
 
 def test_what_the_job_waits_for_is_said(phi3k: Command) -> None:
     """The pod never starts, so that the log alone would say nothing."""
     here = ("--namespace", phi3k.namespace)
     reasons = "--output=jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}"
-    with ThreadPoolExecutor(1) as pool:
-        warming = pool.submit(cache, phi3k, "true", "warm", "demo", "--set", "cluster.image=localhost:1/none:0")
-        while "Image" not in phi3k.cluster.kubectl("get", "pods", *here, reasons):
-            time.sleep(0.5)
+    with beside(phi3k, "true", "warm", "demo", "--set", "cluster.image=localhost:1/none:0") as warming:
+        warming.wait_for(lambda: "Image" in phi3k.cluster.kubectl("get", "pods", *here, reasons))
         time.sleep(5)
         phi3k.cluster.kubectl("delete", "job", "demo-cache-warm", *here)
-        result = warming.result(timeout=60)
+        result = warming.result()
     assert "the image localhost:1/none:0 can't be pulled" in result.err
     assert "was cancelled" in result.err
     phi3k.wait_until_gone()
 
 
 def test_the_job_has_an_account_and_a_policy_of_its_own(phi3k: Command) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        warming = pool.submit(cache, phi3k, "sleep 5; echo '[]'", "ls", "demo")
-        while "Job demo-cache-list" not in (objects := phi3k.objects()):
-            time.sleep(0.1)
-        assert warming.result(timeout=60).code == 0
-    assert {"ServiceAccount demo-cache-list", "NetworkPolicy demo-cache-list"} <= set(objects)
+    expected = {"Job demo-cache-list", "ServiceAccount demo-cache-list", "NetworkPolicy demo-cache-list"}
+    with beside(phi3k, "sleep 5; echo '[]'", "ls", "demo") as listing:
+        listing.wait_for(lambda: expected <= set(phi3k.objects()))
+        assert listing.result().code == 0
     phi3k.wait_until_gone()

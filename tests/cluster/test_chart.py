@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tools.cluster.cluster import Cluster
 from tools.cluster.stand_in import recipe as stand_in_recipe
-from tools.cluster.tools import HELM, build
+from tools.cluster.tools import HELM_AND_COREDNS, build
 
 from phi3k_jobs.helm_values import helm_values
 from phi3k_trainer.recipe import load_recipe
@@ -76,7 +76,7 @@ class Releases:
 
 @pytest.fixture
 def releases(cluster: Cluster, restricted_namespace: str) -> Releases:
-    return Releases(cluster, restricted_namespace, build(HELM) / "helm")
+    return Releases(cluster, restricted_namespace, build(HELM_AND_COREDNS) / "helm")
 
 
 def written(script: str, overrides: Sequence[str] = ()) -> str:

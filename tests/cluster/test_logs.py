@@ -1,14 +1,10 @@
 """Logs of every replica on a real cluster: whole, in order, once; through waiting, crashes and broken connections."""
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,7 +13,7 @@ import pytest
 import yaml
 from tools.cluster.stand_in import FOREVER
 
-from .command import Command
+from .command import Command, Running
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -50,11 +46,11 @@ def test_a_run_that_waits_has_no_log_yet_and_is_followed_from_its_first_line(phi
     early = phi3k("logs", "late")
     assert early.code == 66
     assert "phi3k status late" in early.err
-    with ThreadPoolExecutor(1) as pool:
-        followed = pool.submit(phi3k, "logs", "-f", "late")
+    with phi3k.beside("logs", "-f", "late") as followed:
+        followed.read_errors_until("awaited")
         phi3k.cluster.kubectl("label", node, "awaited=yes")
         try:
-            assert followed.result(timeout=90).out.splitlines() == [f"line {i}" for i in range(1, 41)]
+            assert followed.result().out.splitlines() == [f"line {i}" for i in range(1, 41)]
         finally:
             phi3k.cluster.kubectl("label", node, "awaited-")
 
@@ -90,11 +86,10 @@ def test_the_pod_that_failed_before_is_shown_as_previous(phi3k: Command) -> None
 
 def test_following_ends_when_the_run_is_cancelled(phi3k: Command) -> None:
     phi3k.submit("stopped", f"echo begun; {FOREVER}")
-    phi3k.status_when("stopped", lambda status: status["state"] == "Running")
-    with ThreadPoolExecutor(1) as pool:
-        followed = pool.submit(phi3k, "logs", "-f", "stopped")
+    with phi3k.beside("logs", "-f", "stopped") as followed:
+        assert followed.read_line() == "begun\n"
         phi3k("cancel", "stopped", "--yes")
-        assert followed.result(timeout=60).code == 0
+        assert followed.result().code == 0
 
 
 def test_follow_and_previous_exclude_each_other(phi3k: Command) -> None:
@@ -169,64 +164,46 @@ def on_the_way(phi3k: Command, way: Way, tmp_path: Path) -> Command:
     return Command(phi3k.cluster, phi3k.namespace, str(tmp_path / "config"))
 
 
-@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_connection_that_breaks_again_and_again_loses_no_line_and_repeats_none(
     phi3k: Command, way: Way, on_the_way: Command
 ) -> None:
     phi3k.submit("broken", COUNT_SLOWLY)
-    phi3k.status_when("broken", lambda status: status["state"] == "Running")
-    with ThreadPoolExecutor(1) as pool:
-        followed = pool.submit(on_the_way, "logs", "-f", "broken")
-        while not wait([followed], timeout=1.5).done:
+    with on_the_way.beside("logs", "-f", "broken") as followed:
+        assert followed.read_line() == "line 1\n"
+        while not followed.has_ended():
             way.cut()
-        assert followed.result().out.splitlines() == [f"line {i}" for i in range(1, 41)]
+            time.sleep(1.5)
+        assert followed.result().out.splitlines() == [f"line {i}" for i in range(2, 41)]
 
 
 @pytest.fixture
-def following(phi3k: Command, on_the_way: Command) -> Iterator[subprocess.Popen[str]]:
-    """`phi3k logs -f` of a run that has begun to write and goes on, as a process of its own."""
+def following(phi3k: Command, on_the_way: Command) -> Iterator[Running]:
+    """`phi3k logs -f` of a run that has begun to write and goes on."""
     phi3k.submit("followed", "echo begun; while [ ! -e /runs/end ]; do sleep 0.2; done; rm /runs/end; echo ended")
-    where = ("--namespace", phi3k.namespace, "--kubeconfig", on_the_way.kubeconfig)
-    program = [sys.executable, "-c", "from phi3k.main import run; run()"]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [*program, "logs", "-f", "followed", *where],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        yield process
-        process.kill()
-
-
-def outage(following: subprocess.Popen[str]) -> str:
-    """What it says of an API server that is away, behind what the run waited for before it ran."""
-    assert following.stderr is not None
-    return next(line for line in following.stderr if "does not answer" in line)
+    with on_the_way.beside("logs", "-f", "followed") as running:
+        assert running.read_line() == "begun\n"
+        yield running
 
 
 def test_following_outlives_an_api_server_that_is_away_and_says_so_once(
-    phi3k: Command, way: Way, following: subprocess.Popen[str]
+    phi3k: Command, way: Way, following: Running
 ) -> None:
     way.close()
-    assert "Trying again until it answers" in outage(following)
+    assert "Trying again until it answers" in following.read_errors_until("does not answer")
     pod = phi3k.cluster.kubectl("get", "pods", "--namespace", phi3k.namespace, "--output=name", "-l", "phi3k/run")
     phi3k.cluster.kubectl("exec", "--namespace", phi3k.namespace, pod.strip(), "--", "touch", "/runs/end")
-    with pytest.raises(subprocess.TimeoutExpired):
-        following.wait(timeout=3)
+    time.sleep(3)
+    assert not following.has_ended()
     way.open()
-    out, err = following.communicate(timeout=60)
-    assert (following.returncode, out) == (0, "ended\n")
-    assert "does not answer" not in err
+    result = following.result()
+    assert (result.code, result.out) == (0, "ended\n")
+    assert "does not answer" not in result.err
 
 
 def test_following_ends_at_once_when_the_user_says_so_while_the_api_server_is_away(
-    way: Way, following: subprocess.Popen[str]
+    way: Way, following: Running
 ) -> None:
     way.close()
-    assert outage(following)
-    following.send_signal(signal.SIGINT)
-    assert following.wait(timeout=10) == 130
+    following.read_errors_until("does not answer")
+    following.interrupt()
+    assert following.result(seconds=10).code == 130

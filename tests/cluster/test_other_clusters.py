@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tools.cluster.cluster import Cluster, up
-from tools.cluster.tools import TRAINER, other_version
+from tools.cluster.tools import OPERATORS_AND_KWOK, other_version
 
 from phi3k_jobs.render import objects
 from phi3k_trainer.recipe import load_recipe
@@ -63,7 +63,8 @@ def test_runs_are_listed_where_their_kinds_are_missing(bare: Command) -> None:
 @pytest.fixture(params=["v2.0.1", "v2.1.0", "v2.2.1", "v2.3.0"])
 def trainer(bare: Command, request: pytest.FixtureRequest) -> Iterator[str]:
     """The API of one Kubeflow Trainer, as published; its operator does not run."""
-    source = other_version(TRAINER, "github.com/kubeflow/trainer/v2", request.param) / "manifests" / "base" / "crds"
+    module = other_version(OPERATORS_AND_KWOK, "github.com/kubeflow/trainer/v2", request.param)
+    source = module / "manifests" / "base" / "crds"
     arguments = [f"--filename={file}" for file in sorted(source.glob("trainer.kubeflow.org_*.yaml"))]
     bare.cluster.kubectl("create", *arguments)
     bare.cluster.wait_until_established(*arguments)

@@ -1,11 +1,10 @@
 """Submitting to a real cluster: what is sent, what is refused, and that nothing is left behind."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from phi3k_jobs.submit import submission
 from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import OutputError, UnavailableError
 
-from .command import Command
+from .command import Command, Running
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -90,18 +89,16 @@ def test_another_kind_under_a_taken_name_is_refused(phi3k: Command) -> None:
 @pytest.mark.parametrize("kinds", [("job", "job"), ("trainjob", "trainjob"), ("pytorchjob", "job")])
 def test_of_two_who_submit_one_name_at_the_same_time_one_is_refused(phi3k: Command, kinds: tuple[str, str]) -> None:
     """In processes of their own, as two people would; what runs is what the winner has sent, whole."""
-    program = [sys.executable, "-c", "from phi3k.main import run; run()", "submit", "demo", "--name", "raced"]
-    where = ("--namespace", phi3k.namespace, "--kubeconfig", phi3k.kubeconfig)
-
-    def start(script: str, kind: str) -> subprocess.Popen[str]:
-        sets = [argument for override in overrides(script) for argument in ("--set", override)]
-        return subprocess.Popen([*program, "--kind", kind, *sets, *where], stderr=subprocess.PIPE, text=True)
-
-    racers = [start(f"echo {script}", kind) for script, kind in zip(("first", "second"), kinds, strict=True)]
-    complaints = [racer.communicate(timeout=120)[1] for racer in racers]
-    codes = [racer.returncode for racer in racers]
-    assert sorted(codes) == [0, 73], complaints
-    assert "raced" in complaints[codes.index(73)]
+    with ExitStack() as stack:
+        racers: list[Running] = []
+        for script, kind in zip(("first", "second"), kinds, strict=True):
+            sets = [argument for override in overrides(f"echo {script}") for argument in ("--set", override)]
+            line = ("submit", "demo", "--name", "raced", "--kind", kind, *sets)
+            racers.append(stack.enter_context(phi3k.beside(*line)))
+        results = [racer.result() for racer in racers]
+    codes = [result.code for result in results]
+    assert sorted(codes) == [0, 73], [result.err for result in results]
+    assert "raced" in results[codes.index(73)].err
     assert phi3k("wait", "raced").code == 0
     assert phi3k("logs", "raced").out == ("first\n", "second\n")[codes.index(0)]
     (run,) = phi3k("list", "--output", "json").json

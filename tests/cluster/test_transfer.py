@@ -1,22 +1,18 @@
 """`phi3k ls`, `fetch` and `data push` on the real cluster: through lost pods, Ctrl-C, and each other."""
 
-import json
 import os
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 from tools.cluster.cluster import Cluster
-from tools.cluster.processes import phi3k as command_line
 from tools.cluster.sandbox import wait_until
 
 from phi3k.main import main
 from phi3k_jobs.transfer.landing import UNFINISHED
 
-from .command import Command
+from .command import Command, Running
 from .conftest import new_namespace
 from .test_chart import SMALL
 
@@ -71,42 +67,14 @@ def long(phi3k: Command, trained: str) -> str:
     return "long"
 
 
-def heed_interrupts() -> None:
-    """Undo what a shell does for a job in its background: Python would not see Ctrl-C at all."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class Running:
-    """The command as a process of its own."""
-
-    def __init__(self, phi3k: Command, *arguments: str) -> None:
-        where = ("--kubeconfig", phi3k.kubeconfig, "--namespace", phi3k.namespace)
-        self.process = subprocess.Popen(
-            command_line(*arguments, *where),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=heed_interrupts,
-        )
-
-    def wait_for(self, is_so: Callable[[], bool]) -> None:
-        while not is_so():
-            assert self.process.poll() is None, self.process.communicate()
-            time.sleep(0.02)
-
-    def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=600)
-        return self.process.returncode, out, err
-
-
 def begun(folder: Path) -> int:
     """How many bytes of unfinished files are there."""
     partials = (folder / UNFINISHED).glob("*") if (folder / UNFINISHED).exists() else ()
     return sum(path.stat().st_size for path in partials if path.exists())
 
 
-def fetch_long(phi3k: Command, settings: list[str], to: Path) -> Running:
-    return Running(phi3k, "fetch", "long", "export", "--to", str(to), "--output", "json", *settings)
+def fetch_long(phi3k: Command, settings: list[str], to: Path) -> AbstractContextManager[Running]:
+    return phi3k.beside("fetch", "long", "export", "--to", str(to), "--output", "json", *settings)
 
 
 def same(phi3k: Command, to: Path) -> bool:
@@ -163,31 +131,32 @@ def test_a_run_that_has_its_job_needs_no_settings(
 def test_ctrl_c_leaves_nothing_half_written_and_the_same_command_continues(
     phi3k: Command, long: str, settings: list[str], tmp_path: Path
 ) -> None:
-    first = fetch_long(phi3k, settings, tmp_path)
-    first.wait_for(lambda: begun(tmp_path / "long") > 1_000_000)
-    first.process.send_signal(signal.SIGINT)
-    code, _, err = first.end()
-    assert code == 130
-    assert "the same command continues" in err
+    with fetch_long(phi3k, settings, tmp_path) as first:
+        first.wait_for(lambda: begun(tmp_path / "long") > 1_000_000)
+        first.interrupt()
+        result = first.result()
+    assert result.code == 130
+    assert "the same command continues" in result.err
     assert not (tmp_path / "long/export/model.safetensors").exists()
     phi3k.wait_until_gone()
-    code, out, err = fetch_long(phi3k, settings, tmp_path).end()
-    assert code == 0, err
-    assert 0 < json.loads(out)["sent"] < LONG
+    with fetch_long(phi3k, settings, tmp_path) as second:
+        result = second.result()
+    assert result.code == 0, result.err
+    assert 0 < result.json["sent"] < LONG
     assert same(phi3k, tmp_path)
 
 
 def test_a_pod_that_is_killed_is_replaced_and_the_file_continued(
     phi3k: Command, long: str, settings: list[str], tmp_path: Path
 ) -> None:
-    fetching = fetch_long(phi3k, settings, tmp_path)
-    fetching.wait_for(lambda: begun(tmp_path / "long") > 1_000_000)
     here = ("--namespace", phi3k.namespace)
-    phi3k.cluster.kubectl("delete", "pods", "--selector=phi3k/run", *here, "--force", "--grace-period=0")
-    code, out, err = fetching.end()
-    assert code == 0, err
-    assert "Continuing from what has arrived" in err
-    assert json.loads(out)["sent"] < LONG
+    with fetch_long(phi3k, settings, tmp_path) as fetching:
+        fetching.wait_for(lambda: begun(tmp_path / "long") > 1_000_000)
+        phi3k.cluster.kubectl("delete", "pods", "--selector=phi3k/run", *here, "--force", "--grace-period=0")
+        result = fetching.result()
+    assert result.code == 0, result.err
+    assert "Continuing from what has arrived" in result.err
+    assert result.json["sent"] < LONG
     assert same(phi3k, tmp_path)
     phi3k.wait_until_gone()
 
@@ -196,9 +165,10 @@ def test_two_fetches_at_once_do_not_disturb_each_other(
     phi3k: Command, long: str, settings: list[str], tmp_path: Path
 ) -> None:
     places = [tmp_path / "one", tmp_path / "one", tmp_path / "other"]
-    for fetching in [fetch_long(phi3k, settings, place) for place in places]:
-        code, _, err = fetching.end()
-        assert code == 0, err
+    with ExitStack() as stack:
+        for fetching in [stack.enter_context(fetch_long(phi3k, settings, place)) for place in places]:
+            result = fetching.result()
+            assert result.code == 0, result.err
     assert same(phi3k, tmp_path / "one")
     assert same(phi3k, tmp_path / "other")
     phi3k.wait_until_gone()
@@ -245,10 +215,10 @@ def test_a_push_that_was_interrupted_continues(
         partials = (cache / ".interrupted.incoming").glob("*") if cache.exists() else ()
         return sum(path.stat().st_size for path in partials)
 
-    pushing = Running(phi3k, "data", "push", "demo", *own)
-    pushing.wait_for(lambda: arrived() > 1_000_000)
-    pushing.process.send_signal(signal.SIGINT)
-    assert pushing.end()[0] == 130
+    with phi3k.beside("data", "push", "demo", *own) as pushing:
+        pushing.wait_for(lambda: arrived() > 1_000_000)
+        pushing.interrupt()
+        assert pushing.result().code == 130
     assert not list((cache / "interrupted").iterdir())
     phi3k.wait_until_gone()
     continued = phi3k("data", "push", "demo", *own, "--output", "json")
@@ -260,9 +230,7 @@ def test_a_push_that_was_interrupted_continues(
 def test_a_killed_command_leaves_a_pod_that_ends_by_itself(
     phi3k: Command, long: str, settings: list[str], tmp_path: Path
 ) -> None:
-    fetching = fetch_long(phi3k, settings, tmp_path)
-    fetching.wait_for(lambda: begun(tmp_path / "long") > 1_000_000)
-    fetching.process.kill()
-    fetching.end()
+    with fetch_long(phi3k, settings, tmp_path) as fetching:
+        fetching.wait_for(lambda: begun(tmp_path / "long") > 1_000_000)
     assert any(name.startswith("Job long-transfer-") for name in phi3k.objects())
     wait_until(lambda: not phi3k.objects(), "the pod's end", 400)

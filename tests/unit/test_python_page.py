@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs/python.md"
-BLOCK = re.compile(r"(<!-- .+ -->\n)?```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(<!-- [^\n]+ -->\n)?```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_every_example_that_needs_no_cluster_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import cluster, sandbox
 from .errors import ClusterError
+from .packages import install_packages
 from .product import build_product_image, load_product_image
 from .stand_in import write_stand_in
-from .tools import HELM, KWOK, VERSITYGW, build, remove_go_cache, remove_unused_entries
+from .tools import VERSITYGW, build, remove_go_cache, remove_unused_entries
 
 
 def main() -> int:
@@ -31,12 +33,7 @@ def main() -> int:
         if arguments.verb == "build" and (reason := cluster.obstacle()):
             print(f"nothing to build: {reason}")
         elif arguments.verb == "build":
-            cluster.build_programs()
-            for tool in (HELM, KWOK, VERSITYGW):
-                build(tool)
-            remove_go_cache()
-            remove_unused_entries()
-            build_product_image()
+            build_everything()
         elif arguments.verb == "up":
             running = cluster.up(arguments.name, detached=True)
             print(f"the cluster {arguments.name} is up after {time.monotonic() - begin:.0f} s; use it with")
@@ -49,6 +46,18 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def build_everything() -> None:
+    """Fill the cache: the image mostly waits for the network and the disk, the programs for the processors."""
+    install_packages()
+    with ThreadPoolExecutor() as pool:
+        image = pool.submit(build_product_image)
+        cluster.build_programs()
+        build(VERSITYGW)
+        remove_go_cache()
+        remove_unused_entries()
+        image.result()
 
 
 def test(arguments: list[str]) -> int:

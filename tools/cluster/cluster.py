@@ -23,7 +23,7 @@ from .network import API_PORT, INNER_SERVER
 from .operators import OPERATORS, Operator, PreparedOperator, prepare
 from .packages import install_packages
 from .sandbox import Sandbox
-from .tools import COREDNS, ETCD, KUBERNETES, build, cache_directory
+from .tools import ETCD, HELM_AND_COREDNS, KUBERNETES, build, cache_directory
 
 NODE = "node-0"
 # Names the running cluster, with all images, that the processes of a parallel test run share.
@@ -96,7 +96,7 @@ def build_programs(operators: Sequence[Operator] = OPERATORS) -> Programs:
     install_packages()
     kubernetes_binaries = build(KUBERNETES)
     prepared = tuple(prepare(operator, kubernetes_binaries / "kubectl") for operator in operators)
-    return Programs(build(ETCD), kubernetes_binaries, build(COREDNS), prepared)
+    return Programs(build(ETCD), kubernetes_binaries, build(HELM_AND_COREDNS), prepared)
 
 
 def up(name: str, *, detached: bool, operators: Sequence[Operator] = OPERATORS) -> Cluster:

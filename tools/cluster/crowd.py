@@ -34,7 +34,7 @@ from .errors import ClusterError
 from .network import NODE_ADDRESS
 from .operators import KUSTOMIZATIONS, OPERATORS, prepare
 from .sandbox import Sandbox
-from .tools import KWOK, build, module_directory
+from .tools import OPERATORS_AND_KWOK, build, module_directory
 
 NODES = 1000
 RUNS = 2000
@@ -112,7 +112,7 @@ def in_parallel(do: Callable[[Any], object], items: Iterable[Any]) -> None:
 
 def start_kwok(cluster: Cluster, sandbox: Sandbox) -> None:
     """Start KWOK in the sandbox, as kubelet of its nodes too: the API server asks it for logs."""
-    published = module_directory(KWOK, "sigs.k8s.io/kwok") / "kustomize" / "stage"
+    published = module_directory(OPERATORS_AND_KWOK, "sigs.k8s.io/kwok") / "kustomize" / "stage"
     log = sandbox.directory / "kwok-pod.log"
     log.write_text("".join(f"2026-01-01T00:00:00Z stdout F run  {LAST_LINE}\n" for _ in range(300)))
     logs = {
@@ -127,7 +127,7 @@ def start_kwok(cluster: Cluster, sandbox: Sandbox) -> None:
     configuration.write_text("\n---\n".join(parts))
     server = Authority(sandbox.directory / "pki").issue("kwok", names=[f"IP:{NODE_ADDRESS}"])
     command = [
-        str(build(KWOK) / "kwok"),
+        str(build(OPERATORS_AND_KWOK) / "kwok"),
         f"--config={configuration}",
         f"--kubeconfig={cluster.kubeconfig}",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",

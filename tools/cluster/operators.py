@@ -10,7 +10,7 @@ from . import images
 from .errors import ClusterError
 from .images import StaticImage
 from .sandbox import run
-from .tools import JOBSET, KUEUE, TRAINER, TRAINING_OPERATOR, GoTool, build, cache_entry, module_directory
+from .tools import KUEUE, OPERATORS_AND_KWOK, GoTool, build, cache_entry, module_directory
 
 KUSTOMIZATIONS = Path(__file__).with_name("manifests")
 
@@ -30,15 +30,15 @@ class Operator:
 # Kueue is last: its webhook for pods stands in the way of every pod outside its own namespace until it runs.
 OPERATORS = (
     Operator(
-        TRAINING_OPERATOR,
+        OPERATORS_AND_KWOK,
         "github.com/kubeflow/training-operator",
         "manifests",
         "training-operator.v1",
         ("training-operator",),
     ),
-    Operator(JOBSET, "sigs.k8s.io/jobset", "config", "jobset", ("jobset",)),
+    Operator(OPERATORS_AND_KWOK, "sigs.k8s.io/jobset", "config", "jobset", ("jobset",)),
     Operator(
-        TRAINER,
+        OPERATORS_AND_KWOK,
         "github.com/kubeflow/trainer/v2",
         "manifests",
         "trainer-controller-manager",
@@ -65,7 +65,7 @@ def prepare(operator: Operator, kubectl: Path) -> PreparedOperator:
     # The product depends on how it is made, so the code counts as an input.
     inputs += [Path(__file__), Path(images.__file__)]
     texts = [file.read_text() for file in inputs]
-    with cache_entry(f"{operator.tool.name}-pod", binary.parent.name, *texts) as (entry, scratch):
+    with cache_entry(f"{operator.binary}-pod", binary.parent.name, *texts) as (entry, scratch):
         if scratch is not None:
             for name in operator.kustomizations:
                 (scratch / f"{name}.yaml").write_text(render(operator, name, kubectl, scratch / "work"))

@@ -49,14 +49,11 @@ KUBERNETES = GoTool(
     ((f"{_VERSION}.gitVersion", "v1.34.4"), (f"{_VERSION}.gitMajor", "1"), (f"{_VERSION}.gitMinor", "34")),
 )
 ETCD = GoTool("etcd")
-COREDNS = GoTool("coredns")
-TRAINING_OPERATOR = GoTool("training-operator")
-TRAINER = GoTool("trainer")
-JOBSET = GoTool("jobset")
-KUEUE = GoTool("kueue")
-HELM = GoTool("helm")
-KWOK = GoTool("kwok")
 VERSITYGW = GoTool("versitygw")
+KUEUE = GoTool("kueue")
+# Programs that ask for nearly the same version of Kubernetes' modules share one go.mod: these are compiled once.
+OPERATORS_AND_KWOK = GoTool("operators-kwok")
+HELM_AND_COREDNS = GoTool("helm-coredns")
 PROMETHEUS_OPERATOR = GoTool("prometheus-operator")
 
 
@@ -100,8 +97,10 @@ def build(tool: GoTool) -> Path:
     with cache_entry(tool.name, *inputs, tool.link_flags) as (entry, scratch):
         if scratch is not None:
             print(f"building {tool.name} (once, cached in {entry})", flush=True)
+            began = time.monotonic()
             with go_cache_lock(LOCK_SH):
                 run_go(tool, "build", "-trimpath", f"-ldflags={tool.link_flags}", "-o", f"{scratch}{os.sep}", "tool")
+            print(f"built {tool.name} in {time.monotonic() - began:.0f} s", flush=True)
     return entry
 
 
