@@ -142,9 +142,9 @@ def start_kwok(cluster: Cluster, sandbox: Sandbox) -> None:
 
 
 def apply_definitions(cluster: Cluster) -> None:
-    """Apply the operators' resource definitions, as published."""
+    """Apply the resource definitions of the kinds of job, as their operators publish them."""
     for operator in OPERATORS:
-        if operator.tool.name in ("training-operator", "trainer"):
+        if operator.tool == OPERATORS_AND_KWOK:
             manifest = prepare(operator, cluster.kubectl_program).manifests[operator.kustomizations[0]]
             documents = yaml.load_all(manifest.read_text(), Loader=yaml.CSafeLoader)
             found = [document for document in documents if document["kind"] == "CustomResourceDefinition"]
