@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,19 @@ import typer
 
 from phi3k.main import app
 from phi3k_trainer.recipe import Layer, trace_recipe
+from tests.pages import CHECKOUT, PAGES, blocks, prose
 
-CHECKOUT = Path(__file__).parents[2]
-PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "charts/phi3k/README.md"]
 TOP_LEVEL = {path.name for path in CHECKOUT.iterdir() if path.name not in ("data", "runs")}
 SOURCES = {"phi3k": "cli", "phi3k_jobs": "jobs", "phi3k_trainer": "trainer"}
 
-FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"(?<![\w./~-])[\w.*-]+(?:/[\w.*-]+)*(?![\w/])")
 MODULE = re.compile(r"(?<![\w./-])(?:phi3k|phi3k_jobs|phi3k_trainer)(?:\.\w+)+(?![\w/])")
 COMMAND = re.compile(r"(?:^|[|;&] *|\$ )(?:\.venv/bin/)?(?:torchrun .* -m phi3k\.main|phi3k) ([^|;&<>#\n]+)")
+PROGRAM = re.compile(r"(?:\$ )?(?:[A-Z_]+=\S+ )?(?:\.venv/bin/)?(?:phi3k|python|pytest|make|helm|kubectl|docker|git) ")
+NEEDS = {"cluster", "gpu"}
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
-
-
-def prose(text: str) -> str:
-    """A page without its blocks of code."""
-    return FENCE.sub("", text)
 
 
 def inline_code(text: str) -> list[str]:
@@ -45,6 +39,13 @@ def anchors(page: Path) -> set[str]:
 def test_inline_code_stands_on_one_line(page: Path) -> None:
     """Else it can't be searched for, and the tests below don't see it."""
     assert [line for line in prose(page.read_text(encoding="utf-8")).splitlines() if line.count("`") % 2] == []
+
+
+@pages
+def test_a_list_stands_apart_from_the_text_before_it(page: Path) -> None:
+    """Else the site shows it as a part of that text."""
+    text = prose(page.read_text(encoding="utf-8"))
+    assert re.findall(r"^(?!- |\d+\. |[ #|]).+\n(?:- |1\. ).*", text, re.MULTILINE) == []
 
 
 @pages
@@ -104,13 +105,6 @@ def test_the_map_in_the_readme_names_folders_that_are_there() -> None:
     assert not missing
 
 
-def blocks(text: str) -> Iterator[str]:
-    """The lines of a page's blocks of code, those that a backslash continues as one."""
-    for _, language, block in FENCE.findall(text):
-        if language in ("", "sh"):
-            yield from re.sub(r"\\\n\s*", "", block).splitlines()
-
-
 def chosen(line: str) -> tuple[Any, list[str]]:
     """The verb of a command line, or the group where it names none, and the words behind it."""
     command: Any = typer.main.get_command(app)
@@ -145,8 +139,30 @@ def unknown(line: str) -> list[str]:
 
 @pages
 def test_every_command_of_a_block_is_one_that_phi3k_takes(page: Path) -> None:
-    commands = [found for line in blocks(page.read_text(encoding="utf-8")) for found in COMMAND.findall(line.strip())]
+    commands = [
+        found
+        for block in blocks(page)
+        if block.language == "sh"
+        for line in block.lines
+        for found in COMMAND.findall(line)
+    ]
     assert not {command: problem for command in commands if (problem := refusal(command))}
+
+
+@pages
+def test_blocks_of_commands_are_marked_as_such(page: Path) -> None:
+    """A block without a language is what something prints: nobody runs it."""
+    others = [block for block in blocks(page) if block.language in ("", "bash", "shell", "console")]
+    assert [line for block in others for line in block.lines if PROGRAM.match(line)] == []
+
+
+@pages
+def test_what_a_block_needs_or_what_runs_it_is_known(page: Path) -> None:
+    """Blocks of commands without such a mark are run by tests/end_to_end/test_docs_commands.py."""
+    marks = [mark for block in blocks(page) for mark in block.marks]
+    known = {("needs", need) for need in NEEDS}
+    files = {("run by", file) for name, file in marks if name == "run by" and (CHECKOUT / file).is_file()}
+    assert not {mark for mark in marks if mark not in known | files}
 
 
 @pages
