@@ -190,7 +190,7 @@ def test_a_full_volume_keeps_the_older_checkpoint_and_is_named(
     status = runs.status_when("full", lambda status: status["state"] == "Failed", 120)
     assert status["exit_code"] == 74
     assert "/runs/full/checkpoints/step-000006 not saved, the disk is full" in status["cause"]
-    assert "make room in the claim small" in status["action"]
+    assert "free space in the claim small" in status["action"]
 
     box = runs.cluster.sandbox
     assert box is not None

@@ -142,7 +142,7 @@ def test_sixteen_gpus_wait_for_more_than_the_eight_that_are_there(phi3k: Command
         told = phi3k("status", "sixteen").out
         assert "sixteen: Pending, 1 of 2 pods find no node: 0/1 nodes are available: 1 Insufficient" in told
         assert "1 Insufficient nvidia.com/gpu" in told
-        assert "what to do: wait for others to finish, or ask for less with --gpus" in told
+        assert "what to do: wait for other pods to finish, or ask for less with --gpus" in told
     finally:
         phi3k("cancel", "sixteen", "--yes")
 

@@ -1,16 +1,16 @@
-"""What keeps the API server from making a run's pods, and what to do about it. Pure."""
+"""Why the API server refuses to create a run's pods, and what to do about it. Pure functions."""
 
 import re
 
-# Kubernetes' own admission, then what clusters add to it.
+# Kubernetes' own admission first, then the policies that clusters add.
 _REMEDIES = (
     (
         re.compile(r"must specify limits\.cpu"),
-        "set cluster.resources.cpu_limit: without it phi3k sets no limit of CPUs, so that idle cores are used",
+        "set cluster.resources.cpu_limit: without it phi3k sets no CPU limit, so that a run can use idle cores",
     ),
     (
         re.compile(r"failed quota: .*must specify"),
-        "give the namespace a LimitRange with defaults for what is named, or a quota without it",
+        "add a LimitRange with defaults for the resources that the message names, or remove them from the quota",
     ),
     (re.compile(r"maximum cpu usage per"), "lower cluster.resources.cpu to what the namespace's LimitRange allows"),
     (
@@ -28,19 +28,19 @@ _REMEDIES = (
     (
         re.compile(r"security context constraint"),
         "set cluster.pod.user, cluster.pod.group and cluster.pod.fs_group to null, so that the namespace chooses them; "
-        "or ask for a constraint that lets the run's service account use them: `oc adm policy add-scc-to-user "
+        "or ask for a constraint that allows them to the run's service account: `oc adm policy add-scc-to-user "
         "nonroot-v2 --serviceaccount NAME`, with the account of cluster.pod.service_account or else {run}",
     ),
     (
         re.compile(r"violates PodSecurity"),
-        "phi3k's own pod keeps the policy `restricted`: remove what is named from cluster.pod and cluster.overlay, "
-        "keep out of the pod what the cluster adds (a sidecar?), or ask for another policy in the namespace",
+        "phi3k's own pod complies with the policy `restricted`: remove what the message names from cluster.pod and "
+        "cluster.overlay, stop the cluster from adding it (a sidecar?), or ask for another policy in the namespace",
     ),
     (re.compile(r"no PriorityClass with name"), "name a priority class that the cluster has in cluster.priority_class"),
     (
         re.compile(r"serviceaccount \S+ not found"),
-        "cancel the run and submit it again, which makes its own service account; one that cluster.pod.service_account "
-        "names has to be there before",
+        "cancel the run and submit it again, which creates its own service account; an account that "
+        "cluster.pod.service_account names must exist before",
     ),
     (
         re.compile(r'RuntimeClass "\S+" not found'),
@@ -48,12 +48,12 @@ _REMEDIES = (
     ),
     (
         re.compile(r"failed calling webhook"),
-        "wait: a webhook of the cluster does not answer; if it stays so, who runs the cluster has to look at it",
+        "wait: a webhook of the cluster does not answer; if the problem persists, ask the cluster's administrator",
     ),
     (
         re.compile(r"admission webhook .* denied|denied by|blocked due to"),
-        "a policy of the cluster forbids it: give what it demands by cluster.pod (labels, annotations and more) or "
-        "cluster.overlay, or ask who runs the cluster for an exception",
+        "a policy of the cluster forbids it: add what the policy requires with cluster.pod (labels, annotations and "
+        "more) or cluster.overlay, or ask the cluster's administrator for an exception",
     ),
 )
 
@@ -64,5 +64,6 @@ def advice(message: str, run: str) -> str:
         if pattern.search(message):
             return action.format(run=run)
     return (
-        "correct what it names in cluster.pod or cluster.overlay if it came from there; else ask who runs the cluster"
+        "correct what the message names if it comes from cluster.pod or cluster.overlay; otherwise ask the cluster's "
+        "administrator"
     )

@@ -1,4 +1,4 @@
-"""Pods that the kubelet has refused or ended as a whole, which no container's status tells of. Pure.
+"""Pods that the kubelet has refused or ended as a whole. No container's status reports this. Pure functions.
 
 The reasons are those of the kubelet (pkg/kubelet, 1.28 to 1.34) in the pod's own status.
 """
@@ -17,9 +17,9 @@ class PodEnd(NamedTuple):
 
     cause: str
     action: str
-    """What to do about it; empty where another attempt needs no change."""
+    """What to do about it; empty if another attempt needs no change."""
     exit_code: int | None
-    """137 where a trainer was killed with it; None where none has run."""
+    """137 if a trainer was killed with it; None if no trainer has run."""
 
 
 _EVICTIONS = (
@@ -33,16 +33,18 @@ _EVICTIONS = (
     ),
     (
         re.compile(r"low on resource: memory|MemoryPressure"),
-        "choose nodes with more memory with cluster.node_selector if it comes again: the node's ran out",
+        "the node ran out of memory: if it happens again, choose nodes with more memory with cluster.node_selector",
     ),
     (
         re.compile(r"low on resource: (ephemeral-storage|inodes)|DiskPressure"),
-        "raise cluster.resources.ephemeral_storage to what the run writes, or choose nodes with more disk: the node's "
-        "ran out",
+        "the node's disk was full: raise cluster.resources.ephemeral_storage to what the run writes, or choose nodes "
+        "with larger disks",
     ),
 )
-_TRIED_AGAIN = "; if it stays so, ask who runs the cluster to look at the node, or choose others with "
-_OTHER_NODES = f"another attempt may succeed{_TRIED_AGAIN}cluster.node_selector"
+_OTHER_NODES = (
+    "another attempt may succeed; if the problem persists, ask the cluster's administrator to look at the node, or "
+    "choose other nodes with cluster.node_selector"
+)
 _REFUSALS = (
     (
         re.compile("TopologyAffinityError"),
@@ -53,8 +55,8 @@ _REFUSALS = (
         re.compile("NodeAffinity"),
         "correct cluster.node_selector: the node's labels have changed since the pod was placed",
     ),
-    (re.compile("NodeShutdown"), "another attempt finds a node that does not shut down"),
-    (re.compile("OutOf.+"), f"the node has less than the scheduler took it to have: {_OTHER_NODES}"),
+    (re.compile("NodeShutdown"), "another attempt uses a node that does not shut down"),
+    (re.compile("OutOf.+"), f"the node has less free than the scheduler assumed: {_OTHER_NODES}"),
     (re.compile("SMTAlignmentError"), "ask for an even number of CPUs with cluster.resources.cpu"),
     (
         re.compile("PodOSNotSupported|PodOSSelectorNodeLabelDoesNotMatch"),
@@ -62,24 +64,24 @@ _REFUSALS = (
     ),
 )
 _ENDS = {
-    "Preempting": "was ended to make room for a critical pod of the node",
-    "Terminated": "was ended because its node shuts down",
-    "Shutdown": "was ended because its node shuts down",
+    "Preempting": "was stopped to make room for a critical pod of the node",
+    "Terminated": "was stopped because its node shuts down",
+    "Shutdown": "was stopped because its node shuts down",
     "NodeLost": "was lost with its node",
-    "DeadlineExceeded": "ran longer than its pod may",
+    "DeadlineExceeded": "ran longer than its pod's deadline",
 }
 _SHARED_GPUS = re.compile(r"maximum request size for shared resources is (?P<most>\d+)")
 
 
 def end_of(pod: Manifest) -> PodEnd | None:
-    """Return how the pod has ended as a whole; None where it has not, or its containers' own status tells."""
+    """Return how the pod has ended as a whole; None if it has not, or if its containers' status reports it."""
     status = pod["status"]
     reason, message = str(status.get("reason", "")), str(status.get("message", ""))
     if status.get("phase") != "Failed":
         return None
     name, words = pod["metadata"]["name"], f": {message}" if message else ""
     if not reason:
-        # As the garbage collector leaves the pods of a node that is gone.
+        # The garbage collector leaves the pods of a removed node like this.
         disruption = disruption_of(pod)
         return PodEnd(f"{name} was evicted: {disruption}", "", KILLED) if disruption else None
     if reason == "Evicted":

@@ -1,4 +1,4 @@
-"""Pods whose node does not answer: the kubelet that would say how they are is silent. Pure.
+"""Pods whose node does not answer: its kubelet no longer reports their state. Pure functions.
 
 Read from the pods themselves, since a submitter may not read nodes.
 """
@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from phi3k_jobs.causes.replicas import conditions_of, disruption_of
 from phi3k_jobs.objects.manifest import Manifest
 
-# So long after its grace period a kubelet that answers has removed a pod.
+# A kubelet that answers has removed a pod this long after its grace period.
 _SILENCE = timedelta(minutes=1)
 _NODE_REASONS = ("NodeStatusUnknown", "NodeNotReady", "NodeLost")
 
 
 def lost_node(pod: Manifest, now: datetime) -> str | None:
-    """Return in words that the pod's node does not answer; None where it does, or nothing tells."""
+    """Return in words that the pod's node does not answer; None if it answers, or nothing reports it."""
     phase = pod["status"].get("phase")
     if phase != "Unknown" and (phase != "Running" or not (_is_marked(pod) or _is_overdue(pod, now))):
         return None
@@ -39,6 +39,6 @@ def _is_marked(pod: Manifest) -> bool:
 
 
 def _is_overdue(pod: Manifest, now: datetime) -> bool:
-    """Return whether the pod should have ended: the time of its deletion has the grace period in it."""
+    """Return whether the pod should have ended: the time of its deletion includes the grace period."""
     deletion = pod["metadata"].get("deletionTimestamp")
     return bool(deletion) and now > datetime.fromisoformat(deletion) + _SILENCE

@@ -1,4 +1,4 @@
-"""What Kueue says of a run in a queue: it keeps a Workload beside each job that it manages. Pure."""
+"""What Kueue reports about a run in a queue, by the Workload that it keeps for each job. Pure functions."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,22 @@ from phi3k_jobs.objects.manifest import Manifest
 
 
 def is_held(workloads: Sequence[Manifest]) -> bool:
-    """Return whether somebody has told Kueue to hold the run back."""
+    """Return whether the run was deactivated in Kueue, as `phi3k suspend` does."""
     return any(workload["spec"].get("active") is False for workload in workloads)
 
 
 def why_queued(workload: Manifest) -> tuple[str, str]:
-    """Return why the run waits in its queue, and what will come of it."""
+    """Return why the run waits in its queue, and what happens next."""
     queue = workload["spec"]["queueName"]
     conditions = {entry["type"]: entry for entry in workload.get("status", {}).get("conditions", [])}
     reserved = conditions.get("QuotaReserved", {})
-    said = reserved.get("message", "Kueue has not looked at it yet")
+    message = reserved.get("message", "Kueue has not looked at it yet")
     if reserved.get("status") == "True":
-        # Quota is not all: an admission check, such as a node that is being bought, may be missing.
-        said = "it has its quota, and waits for the queue's admission checks"
+        # Quota is not enough: an admission check may be missing, such as one that waits for a new node.
+        message = "it has its quota, and waits for the queue's admission checks"
     if conditions.get("Preempted", {}).get("status") == "True":
         return (
-            f"Kueue has preempted it and holds it back in the queue {queue}: {said}",
+            f"Kueue has preempted it and holds it back in the queue {queue}: {message}",
             "it resumes from its last checkpoint by itself once there is room",
         )
-    return f"Kueue holds it back in the queue {queue}: {said}", "it starts by itself once there is room"
+    return f"Kueue holds it back in the queue {queue}: {message}", "it starts by itself once there is room"

@@ -1,4 +1,4 @@
-"""Reading the pods of a run: which replica a pod is, and how its container is or was. Pure."""
+"""Reading the pods of a run: which replica a pod is, and the state of its container. Pure functions."""
 
 from collections.abc import Iterable
 
@@ -23,7 +23,7 @@ def rank_of(pod: Manifest) -> int:
 
 
 def by_rank(pods: Iterable[Manifest]) -> list[Manifest]:
-    """Return the pods by rank and, within a rank, by age: a Job keeps those that failed beside the one that goes on."""
+    """Return the pods by rank and, within a rank, by age: a Job keeps failed pods beside the one that continues."""
     return sorted(pods, key=lambda pod: (rank_of(pod), pod["metadata"]["creationTimestamp"]))
 
 
@@ -39,13 +39,13 @@ def container_of(pod: Manifest) -> str:
 
 
 def container_status(pod: Manifest) -> Manifest:
-    """Return what the kubelet says of the trainer's container, empty before it says anything."""
+    """Return the kubelet's status of the trainer's container, empty before the first."""
     statuses: list[Manifest] = pod.get("status", {}).get("containerStatuses", [])
     return next((status for status in statuses if status["name"] == container_of(pod)), {})
 
 
 def containers_of(pod: Manifest) -> list[Manifest]:
-    """Return what the kubelet says of all containers, those that begin before the trainer's first."""
+    """Return the kubelet's status of all containers, init containers first."""
     status = pod.get("status", {})
     return [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
 
@@ -61,7 +61,7 @@ def is_running(pod: Manifest) -> bool:
 
 
 def termination(pod: Manifest) -> Manifest | None:
-    """Return how the container has ended, None where it has not. No kind of run has one started again in its pod."""
+    """Return how the container has ended, None if it has not. No kind of run restarts a container in its pod."""
     ended = container_status(pod).get("state", {}).get("terminated")
     return dict(ended) if ended else None
 
@@ -72,7 +72,7 @@ def conditions_of(pod: Manifest) -> dict[str, Manifest]:
 
 
 def disruption_of(pod: Manifest) -> str:
-    """Return why Kubernetes ends the pod before its time, in its own words; empty where it does not."""
+    """Return why Kubernetes ends the pod before its time, in its own words; empty if it does not."""
     condition = conditions_of(pod).get("DisruptionTarget", {})
     if condition.get("status") != "True":
         return ""

@@ -1,7 +1,7 @@
-"""Why the scheduler finds no node for a pod, and what to do about each reason: its message taken apart. Pure.
+"""Why the scheduler finds no node for a pod, and what to do about each reason in its message. Pure functions.
 
 The message is that of kube-scheduler (pkg/scheduler/framework/types.go, FitError; seen in 1.28 to 1.34): how many nodes
-there are, then the reasons, each after the number of nodes that it rules out, then whom the scheduler would preempt.
+there are, then the reasons, each after the number of nodes that it rules out, then the result of preemption.
 """
 
 import re
@@ -9,20 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# Behind its reasons the scheduler says whom it won't preempt for this pod.
+# After its reasons the scheduler says why preemption does not help.
 _PREEMPTION = re.compile(r"\. (?:no new claims to deallocate, )?preemption: ")
 _REASONS = re.compile(r"\d+/\d+ nodes are available: (?P<reasons>.*)", re.DOTALL)
 _COUNTED = re.compile(r"(\d+) (.+?)(?=, \d+ |$)", re.DOTALL)
 
 _CORDONED = "`kubectl get nodes` shows the cordoned node: uncordon it, or wait for another"
-_UNWELL = "`kubectl get nodes` shows the node that is not well: wait until it is repaired, or for another"
+_UNWELL = "`kubectl get nodes` shows the unhealthy node: wait until it is repaired, or for another"
 _LEAVING = "the autoscaler removes those nodes: wait for another"
-_ASK_LESS = "wait for others to finish, or ask for less with"
+_ASK_LESS = "wait for other pods to finish, or ask for less with"
 _FIELDS = {"cpu": "cluster.resources.cpu", "memory": "cluster.resources.memory"}
 _FIELDS["ephemeral-storage"] = "cluster.resources.ephemeral_storage"
 # nvidia.com/gpu, nvidia.com/mig-3g.40gb, amd.com/gpu, gpu.intel.com/i915.
 _GPUS = re.compile(r"gpu|/mig-")
-# Taints that Kubernetes and autoscalers set themselves, by what becomes of the node.
+# Taints that Kubernetes and autoscalers set themselves, each with what to do.
 _TAINTS_OF_SYSTEM = (
     (re.compile(r"node\.kubernetes\.io/unschedulable"), _CORDONED),
     (re.compile(r"node\.(cloudprovider\.)?kubernetes\.io/.+"), _UNWELL),
@@ -37,20 +37,20 @@ class Remedy(NamedTuple):
 
     action: str
     is_meant: bool = False
-    """Whether nodes are ruled out on purpose, so that the reason of the others counts."""
+    """Whether nodes are ruled out on purpose, so that the reasons of the other nodes count."""
 
 
 @dataclass(frozen=True)
 class Reason:
-    """A reason of the scheduler's."""
+    """One reason in the scheduler's message."""
 
     nodes: int | None
-    """How many nodes it rules out; None: the pod as a whole, whatever the node."""
+    """How many nodes it rules out; None: it concerns the pod, not a node."""
     text: str
 
 
 def lack_of(message: str) -> str:
-    """Return what a pod lacks, without whom the scheduler would preempt."""
+    """Return what a pod lacks, without the result of preemption."""
     return _PREEMPTION.split(message)[0]
 
 
@@ -63,7 +63,7 @@ def reasons(message: str) -> list[Reason]:
 
 
 def advice(message: str) -> str:
-    """Return what to do about a message: what the recipe can change comes before what takes waiting.
+    """Return what to do about a message: what the recipe can change comes before what needs waiting.
 
     Each reason rules out nodes of its own, so correcting any of them helps.
     """
@@ -80,7 +80,9 @@ def _remedy(reason: str) -> Remedy:
     for pattern, remedy in _REMEDIES:
         if found := pattern.search(reason):
             return remedy(found) if callable(remedy) else remedy
-    return Remedy("the recipe can't change that: `kubectl describe pod` says more, and who runs the cluster can help")
+    return Remedy(
+        "the recipe can't change that: `kubectl describe pod` shows more, and the cluster's administrator can help"
+    )
 
 
 def _of_resource(found: re.Match[str]) -> Remedy:
@@ -99,18 +101,21 @@ def _of_taint(found: re.Match[str]) -> Remedy:
     for pattern, action in _TAINTS_OF_SYSTEM:
         if pattern.fullmatch(key):
             return Remedy(action)
-    bearing = f"{{key: {key}, operator: Equal, value: {value}}}" if value else f"{{key: {key}, operator: Exists}}"
-    return Remedy(f"add {bearing} to cluster.tolerations if the run may use the nodes with that taint")
+    toleration = f"{{key: {key}, operator: Equal, value: {value}}}" if value else f"{{key: {key}, operator: Exists}}"
+    return Remedy(f"add {toleration} to cluster.tolerations if the run may use the nodes with that taint")
 
 
 # In this order; the words are those of the scheduler's plugins (pkg/scheduler/framework/plugins).
 _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remedy]], ...] = (
-    (re.compile(r"Too many pods|Insufficient pods"), Remedy("wait for others to finish: the nodes are full of pods")),
+    (
+        re.compile(r"Too many pods|Insufficient pods"),
+        Remedy("wait for other pods to finish: the nodes are full of pods"),
+    ),
     (re.compile(r"Insufficient (?P<resource>\S+)"), _of_resource),
     (re.compile(r"had (?:untolerated )?taint \{(?P<key>[^:}]+)(?::(?P<value>[^}]*))?\}"), _of_taint),
     (
         re.compile(r"had (untolerated )?taint"),
-        Remedy("add what the run may bear to cluster.tolerations: `kubectl describe nodes` shows the nodes' taints"),
+        Remedy("add the taints that the run tolerates to cluster.tolerations: `kubectl describe nodes` shows them"),
     ),
     (re.compile(r"were unschedulable"), Remedy(_CORDONED)),
     (re.compile(r"had unknown conditions|not ready|(disk|memory|PID) pressure"), Remedy(_UNWELL)),
@@ -120,7 +125,7 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
         ),
         Remedy(
             "correct cluster.node_selector and cluster.pod.affinity, or wait for a node with those labels: `kubectl "
-            "get nodes --show-labels` shows those there are",
+            "get nodes --show-labels` shows the labels",
             is_meant=True,
         ),
     ),
@@ -133,26 +138,28 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
     ),
     (
         re.compile(r"anti-affinity rules"),
-        Remedy("wait for the pods that keep others away, or choose other nodes with cluster.node_selector"),
+        Remedy(
+            "wait for the pods whose anti-affinity keeps others away, or choose other nodes with cluster.node_selector"
+        ),
     ),
     (
         re.compile(r"topology spread constraints"),
-        Remedy("a policy of the cluster spreads pods: wait for room, or ask who runs the cluster to change it"),
+        Remedy("a policy of the cluster spreads pods: wait for room, or ask the cluster's administrator to change it"),
     ),
     (
         re.compile(r"volume node affinity conflict|PersistentVolume's node affinity|no available volume zone"),
         Remedy(
             f"the volume of {_CLAIMS} is in another zone: choose nodes there with cluster.node_selector "
-            "(topology.kubernetes.io/zone), or name claims whose volumes these nodes reach"
+            "(topology.kubernetes.io/zone), or name claims whose volumes these nodes can mount"
         ),
     ),
     (
         re.compile(r"unbound immediate PersistentVolumeClaims|persistent volumes to bind|enough free storage"),
-        Remedy(f"`kubectl describe pvc` says why {_CLAIMS} has no volume: name a storage class that provides one"),
+        Remedy(f"`kubectl describe pvc` shows why {_CLAIMS} has no volume: name a storage class that provides one"),
     ),
     (
         re.compile(r"non-existent (pv|persistentvolume)|persistentvolumeclaim .* not found|is being deleted", re.I),
-        Remedy(f"{_CLAIMS}, or its volume, is gone: cancel the run, let the claim be made again, and submit it"),
+        Remedy(f"{_CLAIMS}, or its volume, is gone: cancel the run and submit it again, which creates the claim again"),
     ),
     (
         re.compile(r"no available disk"),
@@ -160,22 +167,27 @@ _REMEDIES: tuple[tuple[re.Pattern[str], Remedy | Callable[[re.Match[str]], Remed
     ),
     (
         re.compile(r"ReadWriteOncePod"),
-        Remedy("another pod has the claim, which lets in one: wait for it, or name a claim with ReadWriteMany"),
+        Remedy("another pod uses the claim, which allows only one: wait for it, or name a claim with ReadWriteMany"),
     ),
     (
         re.compile(r"didn't have free ports"),
-        Remedy("another pod of those nodes has the port: wait for it, or set cluster.pod.host_network to false"),
+        Remedy("another pod on those nodes uses the port: wait for it, or set cluster.pod.host_network to false"),
     ),
     (
         re.compile(r"cannot allocate all claims|resourceclaim", re.I),
-        Remedy("wait for others to finish, or correct cluster.pod.resource_claims: `kubectl describe resourceclaim`"),
+        Remedy(
+            "wait for other pods to finish, or correct cluster.pod.resource_claims: `kubectl describe resourceclaim`"
+        ),
     ),
-    (re.compile(r"max volume count"), Remedy("wait for others to finish: those nodes have all the volumes they can")),
+    (
+        re.compile(r"max volume count"),
+        Remedy("wait for other pods to finish: those nodes have as many volumes as they can attach"),
+    ),
     (
         re.compile(r"scheduling gates"),
         Remedy(
-            "wait: a controller holds the pods back (Kueue does until it has found them a place). If it stays so, "
-            "`kubectl describe pod` names the gate: ask who runs that controller"
+            "wait: a controller holds the pods back (Kueue does so until there is room). If the problem persists, "
+            "`kubectl describe pod` names the gate: ask the administrator of that controller"
         ),
     ),
     (

@@ -1,6 +1,6 @@
-"""Trainers that have ended beside containers that the cluster has put into their pods and that still run. Pure.
+"""Trainers that have ended in pods where a container that the cluster has added still runs. Pure functions.
 
-Such a pod never ends by itself, so its job never learns that the trainer has.
+Such a pod never ends by itself, so its job never sees that the trainer has ended.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from phi3k_jobs.objects.manifest import Manifest
 from phi3k_trainer.contract import PERMANENT_EXIT_CODES
 
 ENDED = ("Succeeded", "Failed")
-# A sidecar that heeds the trainer's end is gone by then.
+# A sidecar that watches the trainer's end has ended by then.
 _PATIENCE = timedelta(minutes=1)
 
 
@@ -26,7 +26,7 @@ class Outlived(NamedTuple):
 
 
 def outlived(pod: Manifest, now: datetime) -> Outlived | None:
-    """Return the pod's end and its sidecars; None where its trainer runs, or nothing else does."""
+    """Return the pod's end and its sidecars; None if its trainer runs, or nothing else does."""
     ended = termination(pod)
     if ended is None or pod["status"]["phase"] != "Running":
         return None
@@ -43,10 +43,10 @@ def outlived(pod: Manifest, now: datetime) -> Outlived | None:
 
 
 def end_beside_sidecars(pods: Sequence[Manifest], now: datetime) -> Outlived | None:
-    """Return the end that decides the run's; None where a trainer still runs, or no sidecar is in the way.
+    """Return the end that decides the run; None if a trainer still runs, or no sidecar does.
 
-    One permanent failure decides it, as it fails the job. Else all trainers must have ended, and the first failure
-    does.
+    One permanent failure decides, as it fails the job. Otherwise all trainers must have ended, and the first failure
+    decides.
     """
     found = [end for pod in pods if (end := outlived(pod, now))]
     permanent = [end for end in found if end.ended["exitCode"] in PERMANENT_EXIT_CODES]

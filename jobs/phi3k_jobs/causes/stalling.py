@@ -1,4 +1,4 @@
-"""Pods that run and don't get on: what their readiness probe says, as the kubelet passes it on. Pure."""
+"""Pods that run without progress, as their readiness probe reports in the kubelet's events. Pure functions."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -9,13 +9,13 @@ from phi3k_trainer.contract import read_complaint
 
 
 def is_unready(pod: Manifest) -> bool:
-    """Return whether the trainer's container runs and its probe says that the run doesn't get on."""
+    """Return whether the trainer's container runs and its probe reports no progress."""
     status = container_status(pod)
     return "running" in status.get("state", {}) and not status.get("ready", True)
 
 
 def stall_of(pod: Manifest, events: Iterable[Manifest], now: datetime) -> str | None:
-    """Return since when and where the pod's process makes no progress; None where it does, or nothing tells."""
+    """Return since when and where the pod's process makes no progress; None if it does, or nothing reports it."""
     if not is_unready(pod):
         return None
     name = pod["metadata"]["name"]

@@ -24,7 +24,7 @@ from phi3k_jobs.transfer.program import Frames
 from phi3k_jobs.watch.diagnosis import Diagnosis, diagnose
 from phi3k_jobs.watch.facts import gather
 from phi3k_jobs.watch.logs import Line
-from phi3k_jobs.watch.waiting import exit_code, look_again, on_change, patiently
+from phi3k_jobs.watch.waiting import exit_code, on_change, refreshed, until_answered
 from phi3k_trainer.contract import PYTHON, RECIPES, RUNS
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError
 from phi3k_trainer.recipe import Recipe
@@ -230,7 +230,7 @@ class Visit:
             ShortJobError: it can't run.
         """
         while True:
-            run = self._run and look_again(self._cluster, self._run, self._callbacks.notice)
+            run = self._run and refreshed(self._cluster, self._run, self._callbacks.notice)
             if run is None or run.state == "Succeeded":
                 self._begin()
             elif (pod := self._wait(run)) is not None:
@@ -251,16 +251,16 @@ class Visit:
         selector = pod_selector(run.name)
         now: Run | None = run
         while now is not None and now.state != "Succeeded":
-            pods = current_pods(patiently(lambda: list(self._cluster.list("Pod", label_selector=selector)), notice))
-            for pod in pods:
+            pods = until_answered(lambda: list(self._cluster.list("Pod", label_selector=selector)), notice)
+            for pod in current_pods(pods):
                 if is_running(pod) and "deletionTimestamp" not in pod["metadata"]:
                     return pod
-            found = patiently(lambda now=now: diagnose(gather(self._cluster, now)), notice)  # type: ignore[misc]
+            found = until_answered(lambda now=now: diagnose(gather(self._cluster, now)), notice)  # type: ignore[misc]
             if now.state in FINISHED:
                 raise ShortJobError(f"the pod that copies files failed: {found.cause}", exit_code(found))
             tell(found)
             time.sleep(POLL_SECONDS)
-            now = look_again(self._cluster, run, notice)
+            now = refreshed(self._cluster, run, notice)
         return None
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Why a run is where it is, in one sentence and with what to do. Pure: the facts come in, the answer goes out."""
+"""The state of a run, its cause in one sentence, and what to do. Pure functions of the facts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from functools import partial
 
 from phi3k_jobs.causes import admission, scheduling
 from phi3k_jobs.causes.claims import unbound
-from phi3k_jobs.causes.endings import Ending, ending_of, last_checkpoint, most_telling, of_container
+from phi3k_jobs.causes.endings import Ending, ending_of, last_checkpoint, most_informative, of_container
 from phi3k_jobs.causes.lost_nodes import lost_node
 from phi3k_jobs.causes.queueing import is_held, why_queued
 from phi3k_jobs.causes.replicas import container_of, containers_of, disruption_of
@@ -18,7 +18,7 @@ from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.runs import FINISHED, Run
 from phi3k_trainer.contract import DEADLINE_EXIT_CODE
 
-# A scheduler that is there has looked at a pod by then.
+# A scheduler that runs has looked at a pod by then.
 SCHEDULER_PATIENCE = timedelta(minutes=1)
 RESUMES = "it resumes from its last checkpoint by itself"
 SUBMIT_AGAIN = "submit again: it resumes"
@@ -26,7 +26,7 @@ SUBMIT_AGAIN = "submit again: it resumes"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the cluster says about a run."""
+    """What the cluster reports about a run."""
 
     run: Run
     pods: Sequence[Manifest] = ()
@@ -34,7 +34,7 @@ class Facts:
     claims: Sequence[Manifest] = ()
     workloads: Sequence[Manifest] = ()
     made_job: Manifest | None = None
-    """The Job that an operator has made of the run, where the run has ended."""
+    """The Job that an operator has created for the run; None while the run has not ended."""
     now: datetime = field(default_factory=partial(datetime.now, UTC))
 
 
@@ -50,7 +50,7 @@ class Diagnosis:
 
 
 def diagnose(facts: Facts) -> Diagnosis:
-    """Return the first rule's answer that applies: what ended the run, else what it waits for, else how it goes."""
+    """Return the answer of the first rule that applies: what ended the run, what it waits for, or how it runs."""
     if facts.run.state in FINISHED:
         return _finished(facts)
     for rule in _WAITING_RULES:
@@ -78,7 +78,7 @@ def _finished(facts: Facts) -> Diagnosis:
             "set a later cluster.deadline and submit again: it resumes",
             exit_code=DEADLINE_EXIT_CODE,
         )
-    ending = most_telling(filter(None, map(ending_of, facts.pods)))
+    ending = most_informative(filter(None, map(ending_of, facts.pods)))
     if ending is not None:
         return _ended(ending, "Failed")
     return Diagnosis(
@@ -96,7 +96,7 @@ def _suspended(facts: Facts) -> Diagnosis | None:
 
 
 def _outlived(facts: Facts) -> Diagnosis | None:
-    """Report the end of a trainer that its job does not see, because a sidecar keeps the pod running."""
+    """Report the end of a trainer that its job can't see, because a sidecar keeps the pod running."""
     end = end_beside_sidecars(facts.pods, facts.now)
     if end is None:
         return None
@@ -128,7 +128,7 @@ def _lost_node(facts: Facts) -> Diagnosis | None:
 def _quota(facts: Facts) -> Diagnosis | None:
     for event in facts.events:
         if "exceeded quota" in event.get("message", "") and _misses_pods(facts):
-            return Diagnosis("Pending", event["message"], "ask for less, or free some of the namespace's quota")
+            return Diagnosis("Pending", event["message"], "ask for less, or free part of the namespace's quota")
     return None
 
 
@@ -143,7 +143,7 @@ def _admission(facts: Facts) -> Diagnosis | None:
 
 
 def _misses_pods(facts: Facts) -> bool:
-    """Return whether a replica has no pod: what once refused one may let it in by now."""
+    """Return whether a replica has no pod. A pod that was refused before may have been accepted since."""
     return len(facts.pods) < facts.run.nodes
 
 
@@ -170,7 +170,7 @@ def _unschedulable(facts: Facts) -> Diagnosis | None:
 
 
 def _unseen(facts: Facts) -> Diagnosis | None:
-    """Report pods that no scheduler has looked at: it would have left a condition, or a node."""
+    """Report pods that no scheduler has looked at: it would have set a condition or a node."""
     for pod in facts.pods:
         age = facts.now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
         own = pod["metadata"]["name"]
@@ -184,7 +184,8 @@ def _unseen(facts: Facts) -> Diagnosis | None:
             return Diagnosis(
                 "Pending",
                 f"the scheduler {name} has not looked at {own} for {age.total_seconds() // 60:.0f} min",
-                f"ask who runs the cluster whether {name} runs, or name another scheduler in cluster.pod.scheduler",
+                f"ask the cluster's administrator whether {name} runs, or name another scheduler in "
+                "cluster.pod.scheduler",
             )
     return None
 
@@ -206,7 +207,7 @@ def _container_waiting(facts: Facts) -> Diagnosis | None:
 def _starting(facts: Facts) -> Diagnosis | None:
     if any(map(_is_running, facts.pods)):
         return None
-    # Of each object the newest event: what failed once may have worked since.
+    # Only the newest event of each object: what failed once may have worked since.
     newest = {event.get("involvedObject", {}).get("name"): event for event in facts.events}
     for event in newest.values():
         if found := obstacle_on_node(event.get("reason", ""), event.get("message", "")):
@@ -232,7 +233,7 @@ def _running(facts: Facts) -> Diagnosis:
     for pod in facts.pods:
         if stall := stall_of(pod, facts.events, facts.now):
             again = f"`phi3k suspend {facts.run.name}` and `phi3k resume {facts.run.name}`"
-            action = f"look at its log; if it hangs, {again} start it again from its last checkpoint"
+            action = f"look at its log; if it hangs, {again} restart it from its last checkpoint"
             return Diagnosis("Stalled", stall, action)
     for pod in facts.pods:
         if _is_running(pod) and (disruption := disruption_of(pod)):
@@ -242,11 +243,15 @@ def _running(facts: Facts) -> Diagnosis:
     if facts.pods and running + finished == len(facts.pods):
         cause = f"{finished} of {len(facts.pods)} pods have finished" if finished else f"all {running} pods run"
         return Diagnosis("Running", cause, f"`phi3k logs -f {facts.run.name}` follows them")
-    ending = most_telling(filter(None, map(ending_of, facts.pods)))
+    ending = most_informative(filter(None, map(ending_of, facts.pods)))
     if ending is not None:
         return _ended(ending, "Restarting")
     if not facts.pods:
-        return Diagnosis("Pending", "no pod has been made yet", "if it stays so, the job's operator may not be running")
+        return Diagnosis(
+            "Pending",
+            "no pod has been created yet",
+            "if the problem persists, check that the job's operator is running",
+        )
     return Diagnosis("Pending", f"{running} of {len(facts.pods)} pods run, the rest are being started", "wait a moment")
 
 
@@ -255,11 +260,11 @@ def _is_running(pod: Manifest) -> bool:
 
 
 def _ended(ending: Ending, state: str) -> Diagnosis:
-    """Add to an ending what becomes of the run: its job makes another attempt, or none."""
+    """Add to an ending what happens next: the job makes another attempt, or none."""
     if state == "Failed":
         action = f"{ending.action}, then {SUBMIT_AGAIN}" if ending.action else SUBMIT_AGAIN
     else:
-        action = f"{ending.action}; meanwhile its job tries again" if ending.action else RESUMES
+        action = f"{ending.action}; meanwhile its job retries" if ending.action else RESUMES
     return Diagnosis(state, ending.cause, action, ending.exit_code, ending.checkpoint)
 
 

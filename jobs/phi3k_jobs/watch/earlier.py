@@ -1,7 +1,7 @@
-"""How the attempt before the present one ended: from what outlives a pod that was replaced.
+"""How the attempt before the current one ended, although its pod may have been replaced.
 
-That is the first line of its successor's log, which the entry point writes; while the successor waits, it is the failed
-pod that a Job keeps, or the events by which the training operator tells of the pods it has deleted.
+The entry point records it in the first line of the next pod's log. While that pod has not started, the failed pod that
+a Job keeps shows it, or the events of the training operator about the pods that it has deleted.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ from phi3k_jobs.watch.logs import lines_of
 from phi3k_trainer.contract import UNEXPLAINED_EXIT_CODE, read_later_attempt
 from phi3k_trainer.errors import Phi3kError
 
-# The replicas of a run restart together: a few tell why, however many there are.
+# The replicas of a run restart together: a few of them are enough to find the reason.
 PODS_ASKED = 3
 HEAD_BYTES = 16384
 _OPERATOR_EVENTS = tuple(pattern for kind in KINDS.values() for pattern in kind.failure_events)
@@ -32,37 +32,37 @@ class Earlier:
 
     pod: str
     exit_code: int | None
-    """None: it was killed as a whole, or its node was lost."""
+    """None: the whole pod was killed, or its node was lost."""
     message: str
     attempt: int | None
-    """Which attempt the present one is, counted from 1; None where it has not begun."""
+    """Number of the current attempt, counted from 1; None if it has not begun."""
 
 
 def find_earlier(cluster: Cluster, facts: Facts) -> Earlier | None:
-    """Return how the attempt before ended, None where there was none or nothing tells of it."""
+    """Return how the attempt before ended, None if there was none or nothing records it."""
     from_logs = [found for pod in islice(filter(has_log, facts.pods), PODS_ASKED) if (found := _in_log(cluster, pod))]
     if from_logs:
         begun = to_the_second(min(pod["metadata"]["creationTimestamp"] for pod in facts.pods))
-        return explained(_most_telling(from_logs), [event for event in facts.events if event_time(event) <= begun])
+        return explained(_most_informative(from_logs), [event for event in facts.events if event_time(event) <= begun])
     if any(map(has_log, facts.pods)):
         return None
     pods = by_rank(cluster.list("Pod", label_selector=pod_selector(facts.run.name)))
-    return _most_telling([*in_pods(pods), *in_events(facts.events)])
+    return _most_informative([*in_pods(pods), *in_events(facts.events)])
 
 
 def explained(found: Earlier | None, events: Sequence[Manifest]) -> Earlier | None:
-    """Add what the operator's events say of an attempt that was killed with the very process that tells of attempts.
+    """Add what the operator's events report about an attempt that was killed together with its entry point.
 
     `events` are those from before the present attempt, which has events of its own.
     """
     if found is None or found.exit_code is not None:
         return found
-    told_by_operator = _most_telling(list(in_events(events)))
-    return replace(told_by_operator, attempt=found.attempt) if told_by_operator else found
+    reported_by_operator = _most_informative(list(in_events(events)))
+    return replace(reported_by_operator, attempt=found.attempt) if reported_by_operator else found
 
 
 def in_first_line(pod: str, line: str) -> Earlier | None:
-    """Read the line by which the entry point begins a second or later attempt."""
+    """Parse the first line that the entry point writes in a second or later attempt."""
     start = read_later_attempt(line)
     return Earlier(pod, start.previous_exit_code, start.message, start.number) if start else None
 
@@ -78,7 +78,7 @@ def in_pods(pods: Iterable[Manifest]) -> Iterator[Earlier]:
 
 
 def in_events(events: Sequence[Manifest]) -> Iterator[Earlier]:
-    """Read the training operator's events about pods that failed, the newest first, those with words before others."""
+    """Parse the training operator's events about failed pods, the newest first, those with a message before others."""
     for pattern in _OPERATOR_EVENTS:
         for event in reversed(events):
             found = pattern.fullmatch(event.get("message", ""))
@@ -86,7 +86,7 @@ def in_events(events: Sequence[Manifest]) -> Iterator[Earlier]:
                 words = found.groupdict().get("message")
                 # The event's reason is the container's own.
                 if not words and event.get("reason") == "OOMKilled":
-                    words = "it used more memory than it may (OOMKilled)"
+                    words = "it used more memory than its limit (OOMKilled)"
                 yield _earlier(found["pod"], int(found["code"]), words or "")
 
 
@@ -95,7 +95,7 @@ def _in_log(cluster: Cluster, pod: Manifest) -> Earlier | None:
         lines = lines_of(cluster, pod, {"limitBytes": str(HEAD_BYTES)})
         return in_first_line(pod["metadata"]["name"], next(lines, ""))
     except Phi3kError:
-        # The log goes with its pod or node; the diagnosis says what became of those.
+        # The log is lost with its pod or node; the diagnosis reports these.
         return None
 
 
@@ -104,6 +104,6 @@ def _earlier(pod: str, code: int, message: str) -> Earlier:
     return Earlier(pod, code, f"{pod} ended with {code}" + (f": {words}" if words else ""), None)
 
 
-def _most_telling(found: Sequence[Earlier]) -> Earlier | None:
-    telling = (earlier for earlier in found if earlier.exit_code not in (UNEXPLAINED_EXIT_CODE, None))
-    return next(telling, found[0] if found else None)
+def _most_informative(found: Sequence[Earlier]) -> Earlier | None:
+    informative = (earlier for earlier in found if earlier.exit_code not in (UNEXPLAINED_EXIT_CODE, None))
+    return next(informative, found[0] if found else None)

@@ -1,4 +1,4 @@
-"""Gathering what the cluster says about a run: what `diagnosis` makes a sentence of."""
+"""Gathering what the cluster reports about a run, for `diagnosis`."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -15,20 +15,20 @@ from phi3k_jobs.watch.progress import read_progress
 from phi3k_trainer.contract import Progress
 from phi3k_trainer.errors import Phi3kError
 
-# Pods that wait do so for the same reason: asking about a few is enough, however many there are.
+# All waiting pods wait for the same reason: asking about a few of them is enough.
 PODS_ASKED_ABOUT = 3
 TAIL_LINES = 200
 
 
 def gather(cluster: Cluster, run: Run) -> Facts:
-    """Return what the cluster says about the run now."""
+    """Return what the cluster reports about the run now."""
     pods = current_pods(cluster.list("Pod", label_selector=pod_selector(run.name)))
     if run.state in FINISHED:
         made = KINDS[run.kind].made_job_of(run.name)
         return Facts(
             run,
             pods,
-            # Of a success nobody asks what went before.
+            # After a success, the events before it are not needed.
             events=[] if run.state == "Succeeded" else list(_since(run, _events_of(cluster, run.name))),
             made_job=cluster.get("Job", made) if made else None,
         )
@@ -43,13 +43,13 @@ def gather(cluster: Cluster, run: Run) -> Facts:
 
 
 def progress_of(cluster: Cluster, facts: Facts) -> Progress | None:
-    """Return how far the run is by the log of its first replica; None where it has logged nothing yet."""
+    """Return the progress in the log of the first replica; None if it has logged none yet."""
     if not facts.pods or not has_log(facts.pods[0]):
         return None
     try:
         return read_progress(read_tail(cluster, facts.pods[0], TAIL_LINES))
     except Phi3kError:
-        # The log goes with its pod or node; the diagnosis says what became of those.
+        # The log is lost with its pod or node; the diagnosis reports these.
         return None
 
 
@@ -62,7 +62,7 @@ def _claims(cluster: Cluster, pods: Sequence[Manifest]) -> list[Manifest]:
 
 
 def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequence[Manifest]) -> Iterator[Manifest]:
-    """Yield the events of the job, of the Job made of it, of pods that wait or stall, of claims not bound."""
+    """Yield the events of the job, of the Job created for it, of pods that wait or stall, of claims not bound."""
     waiting = (pod for pod in pods if pod["status"]["phase"] != "Running" or is_unready(pod))
     names = [name for name in (run.name, KINDS[run.kind].made_job_of(run.name)) if name is not None]
     names += [pod["metadata"]["name"] for pod in islice(waiting, PODS_ASKED_ABOUT)]
@@ -74,7 +74,7 @@ def _events(cluster: Cluster, run: Run, pods: Sequence[Manifest], claims: Sequen
 
 
 def _since(run: Run, events: Sequence[Manifest]) -> Iterator[Manifest]:
-    """Yield the events that are no older than the run: those before belong to another of its name."""
+    """Yield the events that are not older than the run: earlier ones belong to another run of the same name."""
     return (event for event in events if event_time(event) >= to_the_second(run.created))
 
 
@@ -90,5 +90,5 @@ def event_time(event: Manifest) -> str:
 
 
 def to_the_second(time: str) -> str:
-    """Cut a time in RFC 3339 to what all of them have: fractions and zone aside they sort as text."""
+    """Cut the fraction and the zone off a time in RFC 3339, so that times sort as text."""
     return time[: len("2026-01-01T00:00:00")]

@@ -1,7 +1,7 @@
 """Following the logs of all replicas of a run: through waiting, restarts and re-creation, until the run is over.
 
-One thread reads one pod name. A connection that breaks is opened again from the last line's timestamp, so that nothing
-is lost or told twice; a pod that is made again under its name is read from its own beginning.
+One thread reads one pod name. A connection that breaks is opened again from the last line's timestamp, so that no
+line is lost or repeated. A pod that is created again under the same name is read from its beginning.
 """
 
 import re
@@ -21,18 +21,18 @@ from phi3k_jobs.runs import FINISHED, Run
 from phi3k_jobs.watch.diagnosis import Diagnosis, diagnose
 from phi3k_jobs.watch.facts import gather
 from phi3k_jobs.watch.logs import Line, lines_of
-from phi3k_jobs.watch.waiting import look_again, on_change, patiently, unsaid
+from phi3k_jobs.watch.waiting import ignore, on_change, refreshed, until_answered
 from phi3k_trainer.errors import Phi3kError, RecipeError, UnavailableError
 
 POLL_SECONDS = 1.0
-# A reader that can't keep up holds back the threads instead of filling the memory.
+# A slow reader makes the threads wait instead of filling the memory.
 LINES_HELD = 10_000
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 @dataclass
 class Resume:
-    """Tells the lines that were read before from those that are new, when a log is read again from a timestamp on.
+    """Separates new lines from those read before, when a log is read again from a timestamp.
 
     Kubernetes counts `sinceTime` in whole seconds and several lines can share one timestamp, so both have to be
     counted.
@@ -48,7 +48,7 @@ class Resume:
         return self.timestamp
 
     def is_new(self, timestamp: str) -> bool:
-        """Take notice of the next line's timestamp; return whether the line was not read before."""
+        """Record the next line's timestamp; return whether the line was not read before."""
         key = _sortable(timestamp)
         last = _sortable(self.timestamp) if self.timestamp else ""
         if key < last:
@@ -73,26 +73,26 @@ def follow_logs(
     cluster: Cluster,
     run: Run,
     *,
-    tell: Callable[[Diagnosis], None] = unsaid,
-    notice: Callable[[str], None] = unsaid,
+    tell: Callable[[Diagnosis], None] = ignore,
+    notice: Callable[[str], None] = ignore,
     rank: int | None = None,
 ) -> Iterator[Line]:
-    """Yield the lines of all replicas, or of one, as they come, each whole, until the run has ended or is cancelled.
+    """Yield whole lines of all replicas, or of one, as they come, until the run has ended or is cancelled.
 
-    Tells each change of what the run waits for as long as a replica has no log. Gives notice when the cluster does not
-    answer, and continues when it does again.
+    Calls `tell` for each change of what the run waits for, as long as a replica has no log. Calls `notice` when the
+    cluster does not answer, and continues when it answers again.
 
     Raises:
         Phi3kError: a log may not be read.
     """
     follower = _Follower(cluster, run, rank, notice)
-    tell_change = on_change(tell)
+    report_change = on_change(tell)
     next_look = 0.0
     while True:
         if time.monotonic() >= next_look:
             waiting = follower.look()
             if waiting is not None:
-                tell_change(patiently(lambda waiting=waiting: diagnose(gather(cluster, waiting)), notice))  # type: ignore[misc]
+                report_change(until_answered(lambda waiting=waiting: diagnose(gather(cluster, waiting)), notice))  # type: ignore[misc]
             next_look = time.monotonic() + POLL_SECONDS
         try:
             yield follower.lines.get(timeout=POLL_SECONDS / 5)
@@ -102,7 +102,7 @@ def follow_logs(
 
 
 class _Follower:
-    """The pods of a run as last seen, and a thread a pod that reads its log into one queue."""
+    """The pods of a run as last seen, and for each pod a thread that reads its log into one queue."""
 
     def __init__(self, cluster: Cluster, run: Run, rank: int | None, notice: Callable[[str], None]) -> None:
         self.lines: Queue[Line] = Queue(LINES_HELD)
@@ -120,16 +120,16 @@ class _Follower:
         """Ask for the run and its pods, once for all threads, and begin to read pods that are new.
 
         Returns:
-            The run where a replica has no log yet, None where nothing is to wait for.
+            The run if a replica has no log yet, None if there is nothing to wait for.
         """
         selector = pod_selector(self._run.name)
-        run = look_again(self._cluster, self._run, self._notice)
-        pods = patiently(lambda: list(self._cluster.list("Pod", label_selector=selector)), self._notice)
+        run = refreshed(self._cluster, self._run, self._notice)
+        pods = until_answered(lambda: list(self._cluster.list("Pod", label_selector=selector)), self._notice)
         with self._changed:
             self._pods = {
                 pod["metadata"]["name"]: pod for pod in pods if self._rank is None or rank_of(pod) == self._rank
             }
-            # A sidecar keeps a pod running, so that the job never sees that the trainer has ended.
+            # A sidecar keeps a pod running, so the job never sees that the trainer has ended.
             ended = end_beside_sidecars(current_pods(pods), datetime.now(UTC))
             self._is_over = run is None or run.state in FINISHED or ended is not None
             self._changed.notify_all()
@@ -143,7 +143,7 @@ class _Follower:
         """Return whether the run is over and every line was read.
 
         Raises:
-            Phi3kError: what has ended a thread.
+            Phi3kError: a thread failed with it.
         """
         if self._failure is not None:
             raise self._failure
@@ -160,13 +160,13 @@ class _Follower:
                 if self._take(pod, resume) and not is_running(pod):
                     read = uid
                 else:
-                    # The next look at the pod tells whether it goes on.
+                    # The next look at the pod shows whether it continues.
                     time.sleep(POLL_SECONDS)
         except Phi3kError as error:
             self._failure = error
 
     def _unread(self, name: str, read: str) -> Manifest | None:
-        """Wait until the pod has a log, and another uid than the one read to its end; None when there will be none."""
+        """Wait until the pod has a log and is not the one already read; None if there will be none."""
         with self._changed:
             while True:
                 pod = self._pods.get(name)
@@ -177,7 +177,7 @@ class _Follower:
                 self._changed.wait()
 
     def _take(self, pod: Manifest, resume: Resume) -> bool:
-        """Read a pod's log from where it was left; return whether its end was reached, or it is gone."""
+        """Read a pod's log from the last line read; return whether its end was reached, or it is gone."""
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         query = {"follow": "true", "timestamps": "true"}
         if since := resume.again():
@@ -189,7 +189,8 @@ class _Follower:
                     return False
                 is_checked = True
                 timestamp, _, text = line.partition(" ")
-                # What has no timestamp is no line of the log: the kubelet says so that the container was collected.
+                # A line without a timestamp is not of the log: the kubelet reports with it that the container was
+                # deleted.
                 if _TIMESTAMP.fullmatch(timestamp) and resume.is_new(timestamp):
                     self.lines.put(Line(rank_of(pod), name, text))
         except (NotFoundError, RecipeError):
@@ -200,7 +201,7 @@ class _Follower:
         return True
 
     def _was_made_again(self, name: str, uid: str) -> bool:
-        """Return whether a log asked for by name may be that of the pod's successor."""
+        """Return whether the log of that name may be the log of the pod's successor."""
         try:
             pod = self._cluster.get("Pod", name)
         except UnavailableError:

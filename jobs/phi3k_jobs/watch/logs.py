@@ -27,10 +27,10 @@ def read_tail(cluster: Cluster, pod: Manifest, lines: int) -> list[str]:
 def read_logs(cluster: Cluster, run: Run, *, rank: int | None = None, previous: bool = False) -> Iterator[Line]:
     """Yield the log of each replica as it is now, one after the other.
 
-    With `previous` it is that of the pod that failed before this one.
+    With `previous` it is the log of the pod that failed before this one.
 
     Raises:
-        MissingInputError: no replica, or not that one, has such a log.
+        MissingInputError: no replica, or not the one asked for, has such a log.
     """
     pods = _of_rank(by_rank(cluster.list("Pod", label_selector=pod_selector(run.name))), run, rank)
     if previous:
@@ -38,12 +38,12 @@ def read_logs(cluster: Cluster, run: Run, *, rank: int | None = None, previous: 
         if not chosen:
             raise MissingInputError(
                 f"the cluster has no earlier log of {run.name}: nothing was restarted, or the operator has removed the "
-                f"pod that failed, with its log; the claim of the runs keeps its lines in {run.name}/logs"
+                f"pod that failed, with its log; its lines are in {run.name}/logs on the claim of the runs"
             )
     else:
         chosen = {rank_of(pod): pod for pod in pods if has_log(pod)}
         if not chosen:
-            raise MissingInputError(f"{run.name} has no log yet: `phi3k status {run.name}` says why, -f waits for it")
+            raise MissingInputError(f"{run.name} has no log yet: `phi3k status {run.name}` shows why, -f waits for it")
     for index, pod in chosen.items():
         for text in lines_of(cluster, pod, {}):
             yield Line(index, pod["metadata"]["name"], text)
@@ -60,7 +60,7 @@ def _of_rank(pods: list[Manifest], run: Run, rank: int | None) -> list[Manifest]
 
 
 def _previous(pods: list[Manifest]) -> Iterator[tuple[int, Manifest]]:
-    """Yield for each rank the pod before the present one."""
+    """Yield for each rank the pod before the current one."""
     for index in sorted({rank_of(pod) for pod in pods}):
         own = [pod for pod in pods if rank_of(pod) == index]
         if len(own) > 1:

@@ -1,4 +1,4 @@
-"""The status of a run: its state and cause, how far it is, and what went before."""
+"""The status of a run: its state and cause, its progress, and how the attempt before ended."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ class RunStatus:
 
     diagnosis: Diagnosis
     progress: Progress | None
-    """None where nothing is logged yet."""
+    """None if nothing is logged yet."""
     earlier: Earlier | None
     """How the attempt before this one ended."""
 
 
 def run_status(cluster: Cluster, run: Run) -> RunStatus:
-    """Ask the cluster how the run is, as it was when `run` was found."""
+    """Ask the cluster for the status of the run, for its job as it was when `run` was found."""
     facts = gather(cluster, run)
     return RunStatus(diagnose(facts), progress_of(cluster, facts), find_earlier(cluster, facts))

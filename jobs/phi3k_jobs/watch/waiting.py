@@ -1,4 +1,4 @@
-"""Waiting for a run to end, however long that takes and whatever the connection does meanwhile."""
+"""Waiting for a run to end, also while the cluster does not answer."""
 
 import time
 from collections.abc import Callable
@@ -12,31 +12,31 @@ from phi3k_jobs.watch.facts import gather
 from phi3k_trainer.errors import MissingInputError, UnavailableError
 
 POLL_SECONDS = 2.0
-# sysexits(3): the run has failed and nobody can say with which code.
+# sysexits(3): the run has failed and its exit code is not known.
 UNKNOWN_FAILURE = 70
 
 Answer = TypeVar("Answer")
 
 
-def unsaid(_news: object) -> None:
-    """Say nothing: for a caller who only wants to know how it ended."""
+def ignore(_report: object) -> None:
+    """Do nothing: for a caller who only wants to know how the run ended."""
 
 
-def patiently(ask: Callable[[], Answer], notice: Callable[[str], None]) -> Answer:
-    """Return what `ask` returns, asking again as long as the cluster is out of reach, and give notice of that once."""
-    is_told = False
+def until_answered(ask: Callable[[], Answer], notice: Callable[[str], None]) -> Answer:
+    """Return what `ask` returns, retrying while the cluster is out of reach; call `notice` for that once."""
+    is_noticed = False
     while True:
         try:
             return ask()
         except UnavailableError as error:
-            if not is_told:
+            if not is_noticed:
                 notice(f"{error}. Trying again until it answers; the run itself is not affected")
-            is_told = True
+            is_noticed = True
             time.sleep(POLL_SECONDS)
 
 
 def on_change(tell: Callable[[Diagnosis], None]) -> Callable[[Diagnosis], None]:
-    """Return what passes on to `tell` each diagnosis that differs from the one before it."""
+    """Return a function that calls `tell` with each diagnosis that differs from the one before it."""
     last: tuple[str, str] | None = None
 
     def pass_on(found: Diagnosis) -> None:
@@ -48,27 +48,29 @@ def on_change(tell: Callable[[Diagnosis], None]) -> Callable[[Diagnosis], None]:
     return pass_on
 
 
-def look_again(cluster: Cluster, run: Run, notice: Callable[[str], None]) -> Run | None:
-    """Return the run as it is now; None where it was cancelled, even if another has its name since."""
-    named = patiently(lambda: [found for _, _, found in jobs_named(cluster, run.name)], notice)
+def refreshed(cluster: Cluster, run: Run, notice: Callable[[str], None]) -> Run | None:
+    """Return the run as it is now; None if it was cancelled, even if another run has its name now."""
+    named = until_answered(lambda: [found for _, _, found in jobs_named(cluster, run.name)], notice)
     return next((found for found in named if found is not None and found.uid == run.uid), None)
 
 
 def wait_for_end(
-    cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None] = unsaid, notice: Callable[[str], None] = unsaid
+    cluster: Cluster, run: Run, tell: Callable[[Diagnosis], None] = ignore, notice: Callable[[str], None] = ignore
 ) -> Diagnosis:
-    """Return how the run has ended, telling each change of its state meanwhile, and when the cluster does not answer.
+    """Return how the run has ended.
+
+    Until then, `tell` is called for each change of its state, and `notice` when the cluster does not answer.
 
     Raises:
         MissingInputError: it was cancelled before it ended.
     """
     last: Diagnosis | None = None
-    tell_change = on_change(tell)
+    report_change = on_change(tell)
     while True:
-        now = look_again(cluster, run, notice)
+        now = refreshed(cluster, run, notice)
         if now is None:
             raise MissingInputError(f"the run {run.name} was cancelled before it ended")
-        found = patiently(lambda now=now: diagnose(gather(cluster, now)), notice)  # type: ignore[misc]
+        found = until_answered(lambda now=now: diagnose(gather(cluster, now)), notice)  # type: ignore[misc]
         if now.state in FINISHED:
             # Some operators delete the pods of a job that failed: what was seen before is all there is.
             if found.exit_code is None and last is not None and last.exit_code is not None:
@@ -77,7 +79,7 @@ def wait_for_end(
         if found.state in FINISHED:
             # A sidecar keeps its pods running, so the job will never see that the trainer has ended.
             return found
-        tell_change(found)
+        report_change(found)
         last = found
         time.sleep(POLL_SECONDS)
 

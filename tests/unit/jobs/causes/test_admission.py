@@ -19,7 +19,7 @@ from phi3k_jobs.causes.admission import advice
         ),
         (
             'violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false (container "istio-init"',
-            "remove what is named from cluster.pod and cluster.overlay",
+            "remove what the message names from cluster.pod and cluster.overlay",
         ),
         ("no PriorityClass with name high was found", "cluster.priority_class"),
         ('error looking up service account team/demo: serviceaccount "demo" not found', "cluster.pod.service_account"),
@@ -27,9 +27,9 @@ from phi3k_jobs.causes.admission import advice
         ('failed calling webhook "x": context deadline exceeded', "wait"),
         (
             'admission webhook "validate.kyverno.svc-fail" denied the request: resource was blocked',
-            "give what it demands by cluster.pod",
+            "add what the policy requires with cluster.pod",
         ),
-        ("something else", "ask who runs the cluster"),
+        ("something else", "ask the cluster's administrator"),
     ],
 )
 def test_each_refusal_has_the_remedy_of_its_cause(message: str, words: str) -> None:

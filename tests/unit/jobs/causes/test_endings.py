@@ -32,8 +32,8 @@ def of_storage(message: str) -> Diagnosis:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/runs/demo/checkpoints", "make room in the claim my-runs"),
-        ("/cache/phi3k/store/tmp/a", "make room in the claim my-cache"),
+        ("/runs/demo/checkpoints", "free space in the claim my-runs"),
+        ("/cache/phi3k/store/tmp/a", "free space in the claim my-cache"),
         ("/tmp/wandb/x", "cluster.resources.ephemeral_storage"),
         ("/dev/shm/torch_1", "cluster.resources.shared_memory"),
         ("/var/log/x", "cluster.resources.ephemeral_storage"),
@@ -60,12 +60,18 @@ def test_what_room_would_not_correct_is_not_called_full(words: str, remedy: str)
     found = of_storage(f"Can't write in /runs/demo: {words}. Check checkpoint.directory and its permissions.")
     assert remedy in found.action
     assert "the claim my-runs" in found.action
-    assert "make room" not in found.action
+    assert "free space" not in found.action
 
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(65, "the data"), (66, "put what it names in place"), (69, "answers"), (73, "--name"), (78, "correct the recipe")],
+    [
+        (65, "the data"),
+        (66, "provide what the message names"),
+        (69, "answers"),
+        (73, "--name"),
+        (78, "correct the recipe"),
+    ],
 )
 def test_each_permanent_exit_code_has_its_own_correction(code: int, words: str) -> None:
     found = diagnose(Facts(run("Failed"), [failed(code, "m")]))

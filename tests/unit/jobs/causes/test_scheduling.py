@@ -22,29 +22,29 @@ REMEDIES = [
     ("node(s) had taint {pool: ml}, that the pod didn't tolerate", "{key: pool, operator: Equal, value: ml}"),
     ("node(s) had untolerated taint(s)", "cluster.tolerations"),
     ("node(s) had taints that the pod didn't tolerate", "cluster.tolerations"),
-    ("node(s) had untolerated taint {node.kubernetes.io/unreachable: }", "not well"),
-    ("node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }", "not well"),
+    ("node(s) had untolerated taint {node.kubernetes.io/unreachable: }", "unhealthy node"),
+    ("node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }", "unhealthy node"),
     ("node(s) had untolerated taint {ToBeDeletedByClusterAutoscaler: 1700000000}", "autoscaler removes"),
     ("node(s) had untolerated taint {karpenter.sh/disrupted: }", "autoscaler removes"),
     ("node(s) were unschedulable", "uncordon"),
     ("node(s) didn't match Pod's node affinity/selector", "cluster.node_selector and cluster.pod.affinity"),
     ("node(s) didn't satisfy plugin(s) [NodeAffinity]", "cluster.node_selector"),
     ("node(s) didn't match pod affinity rules", "cluster.topology"),
-    ("node(s) didn't match pod anti-affinity rules", "keep others away"),
-    ("node(s) didn't satisfy existing pods anti-affinity rules", "keep others away"),
+    ("node(s) didn't match pod anti-affinity rules", "keeps others away"),
+    ("node(s) didn't satisfy existing pods anti-affinity rules", "keeps others away"),
     ("node(s) didn't match pod topology spread constraints", "spreads pods"),
     ("node(s) had volume node affinity conflict", "another zone"),
     ("node(s) didn't match PersistentVolume's node affinity", "another zone"),
     ("node(s) had no available volume zone", "another zone"),
     ("node(s) didn't find available persistent volumes to bind", "storage class"),
     ("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)", "is gone"),
-    ("node(s) exceed max volume count", "volumes they can"),
+    ("node(s) exceed max volume count", "volumes as they can"),
     ("node(s) had no available disk", "the same disk"),
     ("node(s) didn't have free ports for the requested pod ports", "cluster.pod.host_network"),
     ("cannot allocate all claims", "cluster.pod.resource_claims"),
     ("Insufficient hugepages-2Mi", "cluster.pod.extra_resources"),
     ("Insufficient nvidia.com/mig-3g.40gb", "--gpus"),
-    (f"node(s) unavailable due to {ONE_POD} access mode already in-use by another pod", "lets in one"),
+    (f"node(s) unavailable due to {ONE_POD} access mode already in-use by another pod", "allows only one"),
 ]
 
 
@@ -99,7 +99,7 @@ def test_the_reason_that_rules_out_most_nodes_comes_first_among_its_like() -> No
 )
 def test_nodes_that_are_ruled_out_on_purpose_count_only_where_no_others_are_left(meant: str) -> None:
     others = f"0/8 nodes are available: 5 {meant}, 3 Insufficient nvidia.com/gpu."
-    assert advice(others) == "wait for others to finish, or ask for less with --gpus"
+    assert advice(others) == "wait for other pods to finish, or ask for less with --gpus"
     assert advice(f"0/5 nodes are available: 5 {meant}.") not in ("", advice(others))
 
 

@@ -1,4 +1,4 @@
-"""A trainer that has ended beside a container that the cluster has put into its pod."""
+"""A trainer that has ended in a pod where a container that the cluster has added still runs."""
 
 import json
 from datetime import UTC, datetime

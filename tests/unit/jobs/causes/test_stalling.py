@@ -1,4 +1,4 @@
-"""A pod that runs and doesn't get on."""
+"""A pod that runs and makes no progress."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -92,5 +92,5 @@ def test_a_start_that_fails_blames_the_image_only_where_it_is_the_cause(message:
 def test_a_container_of_the_clusters_own_does_not_blame_the_recipe(reason: str, field: str) -> None:
     foreign = {"name": "istio-init", "image": "proxy", "state": {"waiting": {"reason": reason, "message": "m"}}}
     found = diagnose(Facts(run("Pending"), [pod("demo-0", "Pending", **{field: [foreign]})]))
-    assert "istio-init, which the cluster has put into the pod, does not start: m" in found.cause
+    assert "istio-init, which the cluster has added to the pod, does not start: m" in found.cause
     assert "cluster.image" not in found.action

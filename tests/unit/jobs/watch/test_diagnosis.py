@@ -106,7 +106,7 @@ def test_a_node_that_cannot_make_the_pod_is_named_until_it_can() -> None:
     failed = {"reason": "FailedCreatePodSandBox", "message": "no pause image", "involvedObject": {"name": "demo-0"}}
     pulling = {"reason": "Pulling", "message": "Pulling image", "involvedObject": {"name": "demo-0"}}
     waiting = pod("demo-0", "Pending")
-    assert "can't make the pod: no pause image" in diagnose(Facts(run("Pending"), [waiting], [failed])).cause
+    assert "can't create the pod: no pause image" in diagnose(Facts(run("Pending"), [waiting], [failed])).cause
     assert "being started" in diagnose(Facts(run("Pending"), [waiting], [failed, pulling])).cause
 
 

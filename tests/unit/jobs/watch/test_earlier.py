@@ -53,7 +53,7 @@ def test_a_container_killed_as_a_whole_is_explained_by_the_operators_event() -> 
     silent = Earlier("demo-master-0", None, "attempt 2; the one before ended without a word", 2)
     (event,) = events("Error pod demo-master-0 container pytorch exitCode: 137 terminated message: ")
     found = explained(silent, [event | {"reason": "OOMKilled"}])
-    message = "demo-master-0 ended with 137: it used more memory than it may (OOMKilled)"
+    message = "demo-master-0 ended with 137: it used more memory than its limit (OOMKilled)"
     assert found == Earlier("demo-master-0", 137, message, 2)
     assert explained(silent, []) == silent
 
