@@ -26,7 +26,7 @@ KubeconfigOption = Annotated[
 NamespaceOption = Annotated[
     str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Namespace; else the recipe's or context's.")
 ]
-GpusOption = Annotated[int | None, typer.Option("--gpus", min=0, help="GPUs in all; 0 trains on the CPU.")]
+GpusOption = Annotated[int | None, typer.Option("--gpus", min=0, help="Total number of GPUs; 0 trains on the CPU.")]
 KindOption = Annotated[KindChoice | None, typer.Option("--kind", help="The object that carries the run.")]
 NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")]
 RunNameArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run (see `phi3k list`).")]

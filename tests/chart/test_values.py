@@ -168,7 +168,7 @@ def test_a_release_whose_name_cannot_be_a_runs_is_refused(helm: Helm, name: str)
         ({"env": {"HF_TOKEN": "x"}}, "put it into a secret, and name that in hf_secret"),
         ({"env": {"PET_NNODES": "1"}}, "env can't set PET_NNODES"),
         ({"env": {"WANDB_BASE_URL": "https://x"}}, "name that in wandb_secret"),
-        ({"hf_secret": "hub", "env": {"HF_ENDPOINT": "https://x"}}, "can't set HF_ENDPOINT beside hf_secret"),
+        ({"hf_secret": "hub", "env": {"HF_ENDPOINT": "https://x"}}, "can't set HF_ENDPOINT together with hf_secret"),
         ({"env": {"A B": "1"}}, "can't be the name of a variable"),
         ({"env": {"AWS_SECRET_ACCESS_KEY": "x"}}, "pod.env_secrets.AWS_SECRET_ACCESS_KEY"),
         ({"env": {"HTTPS_PROXY": "http://user:word@proxy:3128"}}, "looks like a secret"),

@@ -41,7 +41,7 @@ def in_namespace(shell: str) -> list[str]:
 
 def test_a_full_disk_says_how_much_is_missing_and_leaves_nothing_half_written(small_disk: str, tmp_path: Path) -> None:
     said, clean = run(in_namespace(f"{small_disk}{sys.executable} -c '{PUT}' {tmp_path}"))
-    assert said.startswith("74 The disk is full")
+    assert said.startswith("74 the disk is full")
     assert "needs 200,000 bytes" in said
     missing = int(said.split("at least ")[1].split(" are missing")[0].replace(",", ""))
     assert 100_000 <= missing < 200_000

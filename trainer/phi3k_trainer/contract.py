@@ -11,7 +11,7 @@ from string import Formatter
 from typing import Any, Literal
 
 # Exit codes as in sysexits(3): 64-78 are permanent, since running again can't correct them; 128 and above are worth
-# another attempt.
+# a retry.
 USAGE_EXIT_CODE = 64
 DATA_EXIT_CODE = 65
 MISSING_INPUT_EXIT_CODE = 66
@@ -26,7 +26,7 @@ PERMANENT_EXIT_CODES = range(64, 79)
 SIGNAL_EXIT_CODE_BASE = 128
 """A process that a signal has killed has this code plus the signal's number."""
 UNEXPLAINED_EXIT_CODE = 129
-"""No process left a reason: a lost peer or a failed rendezvous, which another attempt may not meet."""
+"""No process left a reason: a lost peer or a failed rendezvous, which may not happen again in a retry."""
 PREEMPTED_EXIT_CODE = 143
 """The run was asked to stop, and what it had learned is saved."""
 UNREADABLE_STORAGE_EXIT_CODE = 144
@@ -43,7 +43,7 @@ IMAGE_VARIABLE = "PHI3K_IMAGE"
 LOG_FORMAT_VARIABLE = "PHI3K_LOG_FORMAT"
 METRICS_PORT_VARIABLE = "PHI3K_METRICS_PORT"
 WANDB_RUN_VARIABLE = "WANDB_RUN_ID"
-# Set by who starts the trainer.
+# Set by the user or program that starts the trainer.
 ALL_RANKS_VARIABLE = "PHI3K_LOG_ALL_RANKS"
 """1: the pod's log shows every process, not only the first."""
 PLAIN_HTTP_VARIABLE = "PHI3K_PLAIN_HTTP"
@@ -83,10 +83,10 @@ CACHE_MODULE = "phi3k_trainer.data.cache"
 
 TRAIN_LOSS = "train/loss"
 """The metric that the progress of a run shows."""
-MEMORY_EXCEEDED = "more memory than it may"
+MEMORY_EXCEEDED = "more memory than its limit"
 """Words of the termination message of a container that the kernel has stopped for its memory."""
 
-# The forms. A field in braces is what differs from line to line.
+# The written forms. Fields in braces differ from line to line.
 PROGRESS_LINE = "  step {step}/{total_steps}  loss {loss}{speed}  ETA {remaining}"
 """Progress in the log for people, after the run's name."""
 PROGRESS_SPEED = "  {tokens_per_second} tokens/s"
@@ -124,7 +124,7 @@ class AttemptStart:
     """Counted from 1."""
     message: str
     previous_exit_code: int | None
-    """Of the attempt before; None where that left none."""
+    """Exit code of the previous attempt; None where it recorded none."""
 
 
 def write_progress_line(run: str, point: Progress, tokens_per_second: float | None) -> str:
@@ -170,7 +170,7 @@ def attempt_record(number: int, message: str) -> dict[str, Any]:
 
 
 def later_attempt_record(number: int, message: str, previous: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the first line of a later one, with the outcome of the attempt before, None where that left none."""
+    """Return the first line of a later attempt, with the outcome of the previous one, None where it recorded none."""
     return attempt_record(number, message) | {"previous": previous}
 
 
@@ -185,7 +185,7 @@ def read_later_attempt(line: str) -> AttemptStart | None:
 
 
 def _expression(form: str, **fields: str) -> str:
-    """Return the regular expression of a form: its words as they are, each field a group of the expression given."""
+    """Return the regular expression of a form: its text, and each field as a group with the given expression."""
     return "".join(
         re.escape(words) + (f"(?P<{field}>{fields[field]})" if field else "")
         for words, field, _, _ in Formatter().parse(form)

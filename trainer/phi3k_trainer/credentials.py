@@ -1,6 +1,6 @@
 """Which servers a user's keys may be sent to: those that the user's own configuration names, over TLS.
 
-A recipe may come from anyone, so an address in it is never reason enough.
+A recipe may come from anyone, so an address that only a recipe names gets no key.
 """
 
 import configparser
@@ -62,7 +62,7 @@ def refuse_hub_token_in_clear() -> None:
 
 
 def _wandb_login_address() -> str | None:
-    """Return what `wandb login --host` has written down, if anything."""
+    """Return the address that `wandb login --host` has stored, if any."""
     directory = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
     settings = configparser.ConfigParser(interpolation=None)
     try:

@@ -1,4 +1,4 @@
-"""Directories of ours that appear whole or not at all, and what a killed process left of one."""
+"""Directories that appear complete or not at all, and removal of what a killed process left behind."""
 
 import errno
 import fcntl
@@ -14,12 +14,12 @@ from phi3k_trainer.files import open_regular
 
 _SUFFIX = ".unfinished"
 _LOCK = ".lock"
-"""In an unfinished directory: held by the process that writes there, and by no other once that is dead."""
+"""Name of a lock file in an unfinished directory. The process that writes there holds it until it ends."""
 
 
 @contextmanager
 def new_directory(destination: Path) -> Iterator[Path]:
-    """A directory to write to, which takes the place of `destination` when the block is through.
+    """A directory to write to, which takes the place of `destination` when the block has ended.
 
     Until then it lies beside it, under a name that nothing had before. What a killed process left there on the way to
     the same destination is removed; what else lies there is neither written to nor removed. The destination may be an
@@ -43,7 +43,7 @@ def new_directory(destination: Path) -> Iterator[Path]:
 
 
 def discard(directory: Path) -> None:
-    """Remove a directory of ours, which from the start lacks its name: a kill leaves no half of it. Raises OSError."""
+    """Remove a directory. It is renamed first, so that a kill leaves no half of it under its name. Raises OSError."""
     doomed = _unfinished_name(directory)
     directory.rename(doomed)
     (doomed / _LOCK).touch()
@@ -55,7 +55,7 @@ def _unfinished_name(destination: Path) -> Path:
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Whether the lock on a file was to be had now; None on a file system that has no locks. Raises OSError."""
+    """Whether the lock on a file was free and is now held; None on a file system without locks. Raises OSError."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Reading and writing files of ours: whole or not at all, as JSON that every reader takes, and never hanging.
+"""Reading and writing the files of phi3k: whole or not at all, as JSON that every reader accepts, without hanging.
 
 JSON as in RFC 8259: no NaN, no Infinity, no half of a surrogate pair. JSON lines end with a line feed and with nothing
 else that Unicode counts as the end of a line.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 MAX_LINE_BYTES = 2**28
 MAX_DOCUMENT_BYTES = 2**28
-"""Far more than any file of ours has: what is longer is damaged, and is not read into memory."""
+"""Far more than any file of phi3k has: a longer one is damaged, and is not read into memory."""
 
 _FILE_SCHEME = "file://"
 # Characters that may stand in JSON but end a line for str.splitlines, and halves of surrogate pairs, which may not.
@@ -54,7 +54,7 @@ def write_atomically(path: Path, data: bytes, field: Field, *, durable: bool = T
         path: The file; its directory is made where it is missing.
         data: Its content.
         field: The recipe's field to change when the place is full.
-        durable: False leaves the fsync out, for files that are only a memo and may be lost with the power.
+        durable: False leaves the fsync out, for files that only save work and may be lost in a power failure.
 
     Raises:
         StorageError: the disk is full (saying how much space is missing) or refuses the write.
@@ -78,7 +78,7 @@ def write_atomically(path: Path, data: bytes, field: Field, *, durable: bool = T
 
 
 def fsync_directory(directory: Path) -> None:
-    """Have the names in `directory` reach the disk. Raises OSError."""
+    """Flush the names in `directory` to the disk. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -92,12 +92,12 @@ def storage_error(path: Path, needed: int, field: Field, error: OSError) -> Stor
         existing = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(existing).free
         return StorageError(
-            f"The disk is full: writing {path} needs {needed:,} bytes, {existing} has {free:,} free, so at least "
-            f"{max(needed - free, 1):,} are missing. Free space there, or set {field} to a larger disk."
+            f"the disk is full: writing {path} needs {needed:,} bytes, {existing} has {free:,} free, so at least "
+            f"{max(needed - free, 1):,} are missing. Free space there, or set {field} to a larger disk"
         )
     if error.errno == errno.EFBIG:
-        return StorageError(f"{path} of {needed:,} bytes is larger than the file size limit (ulimit -f) allows.")
-    return StorageError(f"Can't write {path}: {error.strerror or error}. Check {field} and its permissions.")
+        return StorageError(f"{path} of {needed:,} bytes is larger than the file size limit (ulimit -f) allows")
+    return StorageError(f"can't write {path}: {error.strerror or error}; check {field} and its permissions")
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
@@ -244,7 +244,7 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
 def damaged(path: Path, problem: OSError | ValueError | str, remedy: str) -> DamagedFileError:
     """The error that names a file, what is wrong with it, and what to do."""
     why = (problem.strerror if isinstance(problem, OSError) else None) or problem
-    return DamagedFileError(f"{path} can't be used: {why}.{' ' if remedy else ''}{remedy}")
+    return DamagedFileError(f"{path} can't be used: {why}{'. ' if remedy else ''}{remedy}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -267,7 +267,7 @@ def path_from_text(text: str) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`: one process at a time, also over NFS; a process that dies lets go."""
+    """Hold the lock file at `path`: one process at a time, also over NFS; a dead process holds it no longer."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

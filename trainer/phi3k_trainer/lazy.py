@@ -1,13 +1,13 @@
-"""Names that a package offers without importing the modules they are in before somebody asks for them."""
+"""Names that a package exports, whose modules are imported only when a name is used."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
-    """Return the `__getattr__` of a package whose public names are at home elsewhere: `module` or `module:name`.
+    """Return the `__getattr__` of a package whose public names are defined elsewhere: `module` or `module:name`.
 
-    A name that is at home under another name says so, where a module of the package has the public one.
+    The form `module:name` is for a name that is another one where it is defined.
     """
 
     def find(name: str) -> object:

@@ -1,4 +1,4 @@
-"""How preparing data tells its caller how far it is."""
+"""How the preparation of data reports its progress to the caller."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Progress:
-    """A state of affairs to show."""
+    """The progress to show."""
 
     stage: Literal["files", "reading", "pictures"]
     done: int

@@ -24,23 +24,23 @@ PREDICTIONS = "predictions"
 LOGS = "logs"
 
 REMEDIES: Mapping[str, str] = {
-    RECIPE: "It holds the recipe that the run began with: restore it from a backup, or start under another name.",
+    RECIPE: "It holds the recipe that the run began with: restore it from a backup, or start under another name",
     DATASET: "It holds the digest of the data that the run began with: restore it from a backup, or start under "
-    "another name.",
+    "another name",
     BASE_RECORD: "It holds the digests of the model that the run began with: restore it from a backup, or start under "
-    "another name.",
-    QUARANTINE: "Remove it: it is written again with --resume.",
-    METRICS: "Remove it: the run continues without the curves that it held.",
-    ENVIRONMENT: "Remove it: it is written again with --resume.",
-    EVALUATION: "Remove it: it is written again with --resume, or by phi3k eval.",
-    PREDICTIONS: "Remove it: it is written again by phi3k eval.",
-    FINISHED: "Remove it: it is written again when the run ends.",
-    REPORT: "Remove it: it is written again with --resume, or by phi3k eval.",
-    LOCK: "Remove it.",
-    CHECKPOINTS: "Restore it from a backup, or start under another name.",
-    LOGS: "Move it away.",
-    EXPORT: "Move it away.",
-    EXPORT_RECORD: "Remove it together with the directory export: both are written again with --resume.",
+    "another name",
+    QUARANTINE: "Remove it: it is written again with --resume",
+    METRICS: "Remove it: the run continues without the curves that it held",
+    ENVIRONMENT: "Remove it: it is written again with --resume",
+    EVALUATION: "Remove it: it is written again with --resume, or by phi3k eval",
+    PREDICTIONS: "Remove it: it is written again by phi3k eval",
+    FINISHED: "Remove it: it is written again when the run ends",
+    REPORT: "Remove it: it is written again with --resume, or by phi3k eval",
+    LOCK: "Remove it",
+    CHECKPOINTS: "Restore it from a backup, or start under another name",
+    LOGS: "Move it away",
+    EXPORT: "Move it away",
+    EXPORT_RECORD: "Remove it together with the directory export: both are written again with --resume",
 }
 """What to do with a file or folder that can't be used, by its name."""
 
@@ -49,7 +49,7 @@ _FOLDERS = (CHECKPOINTS, PREDICTIONS, LOGS, EXPORT)
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Where a run keeps its things."""
+    """The files and folders of a run."""
 
     path: Path
 
@@ -120,7 +120,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """The file that the process which trains here holds."""
+        """The lock file of the process that trains here."""
         return self.path / LOCK
 
     @property
@@ -138,10 +138,10 @@ class RunDirectory:
         return self.path / PREDICTIONS / f"step-{step}.jsonl"
 
     def check_kinds(self) -> None:
-        """Refuse what has one of our names but is a directory in place of a file, a FIFO, a device and the like.
+        """Refuse anything of the wrong kind under one of these names, such as a FIFO or a directory in place of a file.
 
         Raises:
-            DamagedFileError: naming it and what to do.
+            DamagedFileError: it names the path and what to do.
         """
         for name, remedy in REMEDIES.items():
             path = self.path / name
@@ -150,7 +150,7 @@ class RunDirectory:
             except FileNotFoundError:
                 if not path.is_symlink():
                     continue
-                raise damaged(path, "it is a link to nothing", remedy) from None
+                raise damaged(path, "it is a broken link", remedy) from None
             except OSError as error:
                 raise damaged(path, error, remedy) from error
             if name in _FOLDERS:

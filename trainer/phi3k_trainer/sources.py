@@ -1,7 +1,7 @@
 """The sources of data, one line each: what the recipe, `phi3k init` and `phi3k submit` know without reading anything.
 
-How the rows of a source are read says the module of its name in `phi3k_trainer.data.sources`, which may import what is
-heavy. This one imports nothing: it is read at every start of the command.
+The module of the same name in `phi3k_trainer.data.sources` reads the rows of a source, and may import heavy packages.
+This one imports nothing: it is read at every start of the command.
 """
 
 from dataclasses import dataclass
@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     SourceName = str
 else:
     SourceName = Literal[tuple(source.name for source in SOURCES)]
-    """What `data.source` may say."""
+    """Values of `data.source`."""
 
 
 def source_named(name: str) -> Source:
-    """The source that `data.source` names; a recipe names no other than those of `SOURCES`."""
+    """The source that `data.source` names; a recipe names only those of `SOURCES`."""
     return next(source for source in SOURCES if source.name == name)

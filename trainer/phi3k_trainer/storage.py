@@ -1,4 +1,4 @@
-"""Storage that falters: which errors pass, how often a read is tried, and what it is called when they stay."""
+"""Unreliable storage: which errors are temporary, how often a read is retried, and which error is raised in the end."""
 
 import errno
 import time
@@ -8,7 +8,7 @@ from typing import TypeVar
 from phi3k_trainer.errors import Phi3kError, UnreadableStorageError
 
 WAITS_SECONDS = (0.2, 0.8, 3.2, 12.8)
-"""Pauses between the attempts to read what storage fails to give."""
+"""Pauses between attempts to read while the storage fails."""
 
 PASSING_ERRORS = frozenset(
     {errno.EIO, errno.EREMOTEIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENOLCK}
@@ -16,7 +16,7 @@ PASSING_ERRORS = frozenset(
     | {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.ENOLINK}
     | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS}
 )
-"""What network file systems and a machine under pressure answer for a while: it says nothing about the file."""
+"""Temporary errors of network file systems and overloaded machines: they say nothing about the file."""
 
 Result = TypeVar("Result")
 
@@ -26,8 +26,8 @@ def blamed(error: Exception, place: object, otherwise: Phi3kError) -> Phi3kError
     if not isinstance(error, OSError) or error.errno not in PASSING_ERRORS:
         return otherwise
     return UnreadableStorageError(
-        f"{place} can't be read: {error.strerror or error}, in each of {len(WAITS_SECONDS) + 1} attempts. The storage "
-        "fails, what it holds is not to blame: run again when it answers."
+        f"{place} can't be read: {error.strerror or error}, in each of {len(WAITS_SECONDS) + 1} attempts; the storage "
+        "fails, the file itself may be fine: run again when the storage answers"
     )
 
 

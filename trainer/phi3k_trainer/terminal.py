@@ -1,6 +1,6 @@
-"""Text on its way to a terminal: whatever it came from, it can't move the cursor, forge a line or run on for ever.
+"""Text for a terminal: it can't move the cursor, imitate a line of ours or be endless, wherever it came from.
 
-Keys of recipes, names of columns, answers of servers and lines of logs are others' text.
+Keys of recipes, names of columns, answers of servers and lines of logs are written by others.
 """
 
 import re

@@ -124,7 +124,7 @@ tolerations:
   {{- end }}
 {{- end }}
 {{- if and .cluster.topology .cluster.pod.affinity.podAffinity }}
-{{- fail "topology and pod.affinity.podAffinity both say where the pods go together: remove one" }}
+{{- fail "topology and pod.affinity.podAffinity both decide which nodes the pods share: remove one" }}
 {{- end }}
 {{- if or .cluster.topology .cluster.pod.affinity }}
 affinity:
@@ -317,7 +317,7 @@ claims:
   {{- end -}}
 {{- end -}}
 {{- if and .cluster.hf_secret (or (hasKey .cluster.env $rules.hub_address) (hasKey $referred $rules.hub_address)) -}}
-  {{- fail (printf "can't set %s beside hf_secret: put it into that secret, beside the token" $rules.hub_address) -}}
+  {{- fail (printf "can't set %s together with hf_secret: put it into that secret, next to the token" $rules.hub_address) -}}
 {{- end -}}
 {{- range $name, $value := .cluster.env -}}
   {{- if hasKey $referred $name -}}

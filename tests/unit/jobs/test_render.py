@@ -343,7 +343,7 @@ def test_who_holds_a_key_says_where_it_may_go() -> None:
     referred = {entry["name"]: entry.get("valueFrom", {}).get("secretKeyRef") for entry in container["env"]}
     assert referred["WANDB_BASE_URL"] == {"name": "tracker", "key": "WANDB_BASE_URL", "optional": True}
     assert referred["HF_ENDPOINT"] == {"name": "hub", "key": "HF_ENDPOINT", "optional": True}
-    with pytest.raises(RecipeError, match="can't set HF_ENDPOINT beside hf_secret"):
+    with pytest.raises(RecipeError, match="can't set HF_ENDPOINT together with hf_secret"):
         recipe("cluster.hf_secret=hub", "cluster.env.HF_ENDPOINT=https://hub.example")
 
 

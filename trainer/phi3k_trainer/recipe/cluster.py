@@ -11,7 +11,7 @@ from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.recipe.cluster_pod import PodSection, overlay_problem
 from phi3k_trainer.recipe.durations import LONGEST_SECONDS, Duration
 
-# Retries times nodes are one number of Kubernetes', an int32.
+# Kubernetes stores retries times nodes in an int32.
 MOST_GPUS = 100_000
 NAMESPACE = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 EGRESS_TO = (
@@ -63,7 +63,7 @@ class TolerationSection(Section):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Taint effect; null: all of them."""
     toleration_seconds: int | None = Field(default=None, ge=0, le=LONGEST_SECONDS)
-    """How long a NoExecute taint is tolerated; null: without end."""
+    """How long a NoExecute taint is tolerated; null: forever."""
 
 
 class ResourcesSection(Section):
@@ -78,14 +78,14 @@ class ResourcesSection(Section):
     ephemeral_storage: str = "20Gi"
     """Local disk of the container."""
     cpu_limit: str | None = Field(default=None, min_length=1)
-    """Limit of CPUs, for namespaces that demand one; null: none, so that idle cores are used."""
+    """CPU limit, for namespaces that require one; null: no limit, so that idle cores are used."""
 
 
 class EgressSection(Section):
-    """One more way out of the network policy."""
+    """One more destination that the network policy allows."""
 
     port: int = Field(ge=1, le=65535)
-    """Port of the pod or machine that answers: a Service's `targetPort`, not its `port`."""
+    """Port of the pod or machine behind the address: of a Service its `targetPort`, not its `port`."""
     protocol: Literal["TCP", "UDP"] = "TCP"
     """Protocol."""
     to: str | None = Field(default=None, pattern=EGRESS_TO)
@@ -105,12 +105,12 @@ class EgressSection(Section):
 
 
 class ClusterSection(Section):
-    """The job's shape and place."""
+    """The size of the job, and where it runs."""
 
     kind: Literal["auto", KindName] = "auto"
     """auto takes what the cluster has: pytorchjob, else trainjob, else job; where no cluster is asked, job."""
     namespace: str | None = Field(default=None, pattern=NAMESPACE)
-    """Namespace; null: the current context's."""
+    """Namespace; null: that of the current context."""
     image: str = "ghcr.io/phi3k/phi3k:0.1.0"
     """The trainer image."""
     image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
@@ -118,7 +118,7 @@ class ClusterSection(Section):
     image_pull_secrets: tuple[str, ...] = Field(default=(), strict=False)
     """Secrets with registry credentials."""
     gpus: int = Field(default=8, ge=0, le=MOST_GPUS)
-    """GPUs in all; 0 trains on the CPU."""
+    """Total number of GPUs; 0 trains on the CPU."""
     gpus_per_node: int = Field(default=8, ge=1, le=MOST_GPUS)
     """GPUs of one node; gpus must fit or be a multiple of it."""
     nodes: int | None = Field(default=None, ge=1, le=MOST_GPUS)
@@ -148,27 +148,27 @@ class ClusterSection(Section):
     hf_secret: str | None = None
     """Secret with key `HF_TOKEN` and, for a hub of your own, `HF_ENDPOINT`."""
     deadline: Duration | None = None
-    """Longest run, such as 12h."""
+    """Time limit of a run, such as 12h; null: no limit."""
     retries: int = Field(default=3, ge=0, le=10_000)
-    """Restarts of a replica after a failure that a new try may correct."""
+    """Restarts of a replica after a failure that may not happen again."""
     keep_finished: Duration | None = "7d"
-    """How long the finished job stays listed; null: until it is cancelled. A TrainJob's operator removes none."""
+    """How long the finished job stays listed; null: until it is cancelled. A TrainJob always stays until then."""
     grace: Duration = "5m"
     """Time between SIGTERM and SIGKILL: one step plus one save must fit."""
     network_policy: bool = True
     """Whether egress is limited to DNS, the peers, the web and the addresses that the recipe names."""
     egress: tuple[EgressSection, ...] = Field(default=(), strict=False)
-    """Further ways out of the network policy: `{port: 9000, to: minio.tools}`."""
+    """More destinations that the network policy allows: `{port: 9000, to: minio.tools}`."""
     disruption_budget: bool = False
     """Whether a PodDisruptionBudget prevents voluntary evictions."""
     pod_monitor: bool = False
     """Whether the pods serve metrics on port 9464 and a PodMonitor lets the Prometheus operator find them."""
     log_format: Literal["text", "json"] = "text"
-    """Form of the log lines."""
+    """Format of the log lines."""
     env: dict[str, str] = Field(default_factory=dict)
-    """More environment variables of the trainer, kept in the pod alone; for secrets see `pod`."""
+    """Environment variables of the trainer, stored in the pod only; for secrets see `pod`."""
     pod: PodSection = PodSection()
-    """What your namespace demands of the pod, or your team adds: labels, accounts, volumes, users, secrets."""
+    """What your namespace requires of the pod, or your team adds: labels, accounts, volumes, users, secrets."""
     overlay: dict[str, Any] = Field(default_factory=dict)
     """Strategic merge patch on the pod template, merged last: `{spec: {containers: [{name: trainer, tty: true}]}}`."""
 
@@ -182,7 +182,7 @@ class ClusterSection(Section):
     @model_validator(mode="after")
     def _one_pod_affinity(self) -> Self:
         if self.topology is not None and "podAffinity" in self.pod.affinity:
-            raise ValueError("topology and pod.affinity.podAffinity both say where the pods go together: remove one")
+            raise ValueError("topology and pod.affinity.podAffinity both decide which nodes the pods share: remove one")
         return self
 
     @field_validator("env")
@@ -202,7 +202,7 @@ class ClusterSection(Section):
     def _a_token_goes_where_its_owner_says(self) -> Self:
         if self.hf_secret and environment.HUB_ADDRESS_VARIABLE in {*self.env, *self.pod.env_secrets}:
             raise ValueError(
-                f"can't set {environment.HUB_ADDRESS_VARIABLE} beside hf_secret: put it into that secret,"
-                " beside the token"
+                f"can't set {environment.HUB_ADDRESS_VARIABLE} together with hf_secret: put it into that secret,"
+                " next to the token"
             )
         return self

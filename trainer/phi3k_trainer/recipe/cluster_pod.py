@@ -94,10 +94,10 @@ class ResourceClaimSection(Section):
 
 
 def overlay_problem(overlay: Mapping[str, Any]) -> str | None:
-    """What keeps `cluster.overlay` from being a patch on a pod template; None where nothing does."""
+    """Why `cluster.overlay` is not a patch on a pod template; None where it is one."""
     for name, part in overlay.items():
         if name not in ("metadata", "spec"):
-            return f"has {name}: a pod template has metadata and spec"
+            return f"has {name}: a pod template has only metadata and spec"
         if not isinstance(part, Mapping):
             return f"{name} should be a mapping"
     if other := sorted(overlay.get("metadata", {}).keys() - {"labels", "annotations"}):
@@ -113,7 +113,7 @@ class PodSection(Section):
     annotations: dict[str, str] = Field(default_factory=dict)
     """Annotations of the pods and the job."""
     service_account: str | None = Field(default=None, pattern=OBJECT_NAME)
-    """An account that is there, such as one with a cloud identity; null: the run's own, without rights."""
+    """An existing account, such as one with a cloud identity; null: a new one of the run, without any rights."""
     scheduler: str | None = Field(default=None, min_length=1)
     """Scheduler that places the pods; null: the cluster's default."""
     runtime_class: str | None = Field(default=None, pattern=OBJECT_NAME)
@@ -135,12 +135,12 @@ class PodSection(Section):
     group: int | None = Field(default=10001, ge=1)
     """Group id of the processes; null: the namespace chooses."""
     fs_group: int | None = Field(default=10001, ge=1)
-    """Group that volumes are given to; null: none is asked for."""
+    """Group that owns the files of the volumes; null: not set."""
     supplemental_groups: tuple[int, ...] = Field(default=(), strict=False)
     """Further groups of the processes, such as an NFS export's."""
 
     env_from: tuple[EnvFromSection, ...] = Field(default=(), strict=False)
-    """Secrets and ConfigMaps whose keys become variables, such as `{secret: object-store}`; they must be there."""
+    """Secrets and ConfigMaps whose keys become variables, such as `{secret: object-store}`; they must exist."""
     env_secrets: dict[str, SecretKeySection] = Field(default_factory=dict)
     """Variables from keys of Secrets: `{AWS_SECRET_ACCESS_KEY: {secret: object-store, key: secret-key}}`."""
 

@@ -13,11 +13,11 @@ class FetchSection(Section):
     """How pictures behind URLs are fetched into the content-addressed store."""
 
     concurrency: int = Field(default=16, ge=1, le=256)
-    """Downloads under way at once."""
+    """Downloads at the same time."""
     timeout_seconds: float = Field(default=20.0, gt=0)
     """Longest wait for a connection or for the next bytes; a whole download may take five times as long."""
     attempts: int = Field(default=4, ge=1)
-    """Tries a picture, with exponential back-off and jitter in between."""
+    """Attempts for each picture, with exponential back-off and jitter between them."""
     max_bytes: int = Field(default=20_000_000, ge=1)
     """A longer body is cut off and counted as a failure."""
     max_redirects: int = Field(default=5, ge=0)
@@ -38,7 +38,7 @@ class SampleSection(Section):
     price_factor: float = Field(default=1.0, gt=0)
     """Multiplies every price before it is put on the shop's price points: a changed catalogue for a second stage."""
     kinds: Literal["basic", "extended"] = "basic"
-    """`extended` adds two garment kinds that `basic` has not."""
+    """`extended` adds two garment kinds that `basic` doesn't have."""
 
 
 class DataSection(Section):
@@ -49,7 +49,7 @@ class DataSection(Section):
     path: str | None = None
     """Hub id, file, directory, or address (`s3://bucket/rows.csv`, a folder, or a pattern such as `s3://bucket/*.csv`).
 
-    The source `sample` needs none: null keeps it in the run's cache.
+    The source `sample` needs none: with null its catalogue is kept in the cache.
     """
     revision: str | None = None
     """Commit of a hub data set."""
@@ -62,17 +62,17 @@ class DataSection(Section):
     key: str | None = None
     """Column that identifies a row across versions of the data; null hashes the row's content."""
     prompt: str = "What is shown in this image?"
-    """What the user says: a template over the columns. Pictures come first unless it says `<|image_1|>` itself."""
+    """The user's question: a template over the columns. Pictures come first unless it contains `<|image_1|>`."""
     answer: str | None = None
     """What the assistant should say: a template such as `Product: {title}`; not where rows bring their own turns."""
     system: str | None = None
-    """What the system says first, if anything."""
+    """The system message at the start; null: none."""
     eval_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of the rows held out by a stable hash; rows that share a key or a picture stay together."""
     max_rows: int | None = Field(default=None, ge=1)
     """At most this many rows (those with the smallest key hash)."""
     max_tokens: int = Field(default=8192, ge=16)
-    """A longer sample is an error of that row: it goes to quarantine."""
+    """Most tokens of a sample; the row of a longer one goes to quarantine."""
     max_pixels: int = Field(default=89_000_000, ge=1)
     """A picture with more pixels is not decoded: it goes to quarantine."""
     max_bytes: int = Field(default=100_000_000, ge=1)

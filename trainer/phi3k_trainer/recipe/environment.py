@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 NAME = r"^[A-Za-z_.-][A-Za-z0-9_.-]*$"
-"""As Kubernetes has it in every version."""
+"""Names that every version of Kubernetes allows."""
 WANDB_KEY_VARIABLE = "WANDB_API_KEY"
 WANDB_ADDRESS_VARIABLE = "WANDB_BASE_URL"
 HUB_TOKEN_VARIABLE = "HF_TOKEN"
@@ -18,7 +18,8 @@ SECTION_OF = {
     WANDB_ADDRESS_VARIABLE: "wandb_secret",
     HUB_TOKEN_VARIABLE: "hf_secret",
 }
-"""Variables with a field of their own for the secret that holds them: who holds a key says where it may go."""
+"""Variables whose secret is named by a field of its own. The address is in the same secret as the key, so that
+whoever stored the key also decides where it is sent."""
 SECRET_NAME = (
     r"(?i)(PASSWORD|PASSWD|PASSPHRASE|(SECRET|CREDENTIAL)S?(_|$)|(API|ACCESS|PRIVATE|SECRET)KEY|TOKEN(_|$)"
     r"|(^|_)KEYS?(_ID|_PEM|_B64|_BASE64|_VALUE|_JSON|_[0-9]+)?$"
@@ -41,7 +42,7 @@ SECRET_VALUE = (
 )
 PROXY_NAME = r"(?i)^(HTTPS?|ALL|FTP|SOCKS|WSS?|GRPC)_PROXY$"
 LOGIN_WITHOUT_SCHEME = r"^[^/@: \t\n]+:[^/@ \t\n]*@"
-"""What a proxy's value begins with where it has a password and no scheme."""
+"""The beginning of a proxy's value that has a password and no scheme."""
 ADDRESS = r"(?s)^[A-Za-z][A-Za-z0-9+.-]*://([^/?#@ \t\n]*@)?(\[[^\]]*\]|[^/?#@:\[\] \t\n]*)(:([0-9]+))?([/?#].*)?$"
 HOST_AND_PORT = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]+)(/[^ \t\n]*)?$"
 SOCKS_PORT = 1080
@@ -72,7 +73,7 @@ def problems(env: Mapping[str, str]) -> Iterator[str]:
         elif name in SECTION_OF:
             yield f"can't set {name}: put it into a secret, and name that in cluster.{SECTION_OF[name]}"
         elif looks_secret(name, value):
-            port = ", and let its port out by cluster.egress" if re.search(PROXY_NAME, name) else ""
+            port = ", and allow its port in cluster.egress" if re.search(PROXY_NAME, name) else ""
             yield (
                 f"can't set {name}: it looks like a secret, and a recipe is stored where many can read it. Put it into "
                 f"a Secret and refer to that: cluster.pod.env_secrets.{name}: {{secret: NAME, key: KEY}}{port}"

@@ -1,4 +1,4 @@
-"""Partial recipes under a recipe: what each value comes from, and which document says the last word on it.
+"""Partial recipes under a recipe: the values in force, and the document that each of them comes from.
 
 Which files these are is not known here: the command line finds them, and a pod has none.
 """
@@ -27,7 +27,7 @@ class Place:
     """Where a value is written."""
 
     order: int
-    """Number of the document: what a greater one says is in force."""
+    """Number of the document: the value from the document with the greatest number is in force."""
     line: int
     """Counted from 1."""
     origin: str
@@ -61,7 +61,7 @@ class Origins:
 def lay_over(below: Layered, document: Document, origin: str, recipe: type[BaseModel]) -> Layered:
     """Return the document's values over those below: mappings are merged by key, anything else replaces.
 
-    `null` where the field can't be null takes out what is below, so that the built-in default is in force again.
+    `null` where the field can't be null removes the value below, so that the built-in default is in force again.
     """
     above = document.value if isinstance(document.value, dict) else {}
     values, replaced, removed = _merged(below.values, above, (), recipe)

@@ -38,7 +38,7 @@ def read_recipe_text(path: str | Path) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}): is it a recipe?") from error
+        raise RecipeError(f"{path} is not UTF-8 text ({error.reason}, byte {error.start}): name a recipe") from error
     except OSError as error:
         raise MissingInputError(f"cannot read the recipe {path}: {error.strerror or error}") from error
 
@@ -60,8 +60,8 @@ def trace_recipe(
     Args:
         written: The recipe.
         overrides: `a.b=value` of each `--set`.
-        options: Overrides by the option that they came from, such as `--gpus 8`; they outweigh `overrides`.
-        defaults: Partial recipes; a later one outweighs those before it.
+        options: Overrides by the option that they came from, such as `--gpus 8`; they replace those of `overrides`.
+        defaults: Partial recipes; values of a later one replace those of the ones before it.
 
     Raises:
         RecipeError: with every problem of the first document that has any.
@@ -105,16 +105,16 @@ def _read_document(written: Layer) -> Document:
     if document.value is None:
         problems = document.problems
         where = f"line {problems[0].line}: {problems[0].message}" if problems else "is empty"
-        raise RecipeError(f"{written.origin}: {where}. `phi3k init` writes a recipe to start from.")
+        raise RecipeError(f"{written.origin}: {where}; `phi3k init` writes a recipe to start from")
     if not isinstance(document.value, dict):
         raise RecipeError(
-            f"{written.origin}: should be a mapping of keys such as `name: my-run`, not a list or a plain value."
+            f"{written.origin}: should be a mapping of keys such as `name: my-run`, not a list or a plain value"
         )
     return document
 
 
 def _read_defaults(layer: Layer) -> Document:
-    """Read a partial recipe, and hold each value that it has to what a recipe may have there.
+    """Read a partial recipe, and check each of its values against what a recipe may have there.
 
     Raises:
         RecipeError: with every problem found in it.
@@ -130,9 +130,7 @@ def _read_defaults(layer: Layer) -> Document:
     for name in OF_ONE_RECIPE & values.keys():
         line = document.lines[(name,)]
         order = layered.places[(name,)].order
-        findings.append(
-            ((order, line, name), f"line {line}, {name}: belongs to each recipe and has no default: remove it")
-        )
+        findings.append(((order, line, name), f"line {line}, {name}: each recipe sets this itself: remove it"))
     try:
         Recipe.model_validate(values)
     except ValidationError as error:
@@ -145,7 +143,7 @@ def _read_defaults(layer: Layer) -> Document:
 
 
 def _counts_in_a_part(detail: ErrorDetails, values: dict[str, object]) -> bool:
-    """Whether a finding holds whatever other documents say: sections may be completed there, lists may not."""
+    """Whether a finding holds whatever other documents add: they may complete a section, but not a list."""
     path = place(detail, values)
     if any(isinstance(part, int) for part in path):
         return True
@@ -173,7 +171,7 @@ def _findings(
     origin: str,
     complained: Set[KeyPath],
 ) -> list[_Finding]:
-    """What pydantic found, but for places the reader has already complained about; `origin` needs no naming."""
+    """What pydantic found, without the places where the reader found a problem already; `origin` is not repeated."""
     details: dict[KeyPath, list[ErrorDetails]] = {}
     for detail in errors:
         details.setdefault(place(detail, values), []).append(detail)
@@ -237,7 +235,7 @@ for _tag, _pattern, _first in GO_SCALARS:
 
 
 def without_env(recipe: Recipe) -> Recipe:
-    """The recipe as it is written anywhere but into the pod: without the values of `cluster.env`."""
+    """The recipe as it is written everywhere except into the pod: without the values of `cluster.env`."""
     return recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"env": {}})})
 
 

@@ -61,10 +61,10 @@ class ModelSection(Section):
 
 
 class TuningSection(Section):
-    """Which weights learn, and through what."""
+    """Which weights learn, and by which method."""
 
     method: Literal["full", "lora", "dora", "qlora"] = "lora"
-    """How the language model learns; qlora wants widths that are multiples of 64."""
+    """How the language model learns; qlora needs widths that are multiples of 64."""
     rank: int = Field(default=64, ge=1)
     """Rank of the adapters."""
     alpha: float = Field(default=128.0, gt=0)

@@ -12,7 +12,7 @@ from phi3k_trainer.recipe.yaml_reader import KeyPath
 
 
 def section_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """The section that the mapping at `path` is read into, or None where it is no section."""
+    """The section that the mapping at `path` is read into, or None where it is not one."""
     is_free_key = False
     for part in path:
         field = model.model_fields.get(str(part))
@@ -53,13 +53,13 @@ def dotted_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def nearest(name: str, valid: Sequence[str]) -> str | None:
-    """The valid name that looks most like `name`, if one looks alike at all."""
+    """The valid name that is most similar to `name`, if one is similar at all."""
     matches = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
 def unknown_key(recipe: type[BaseModel], path: KeyPath) -> str:
-    """What to say about a key that no section has: the same name elsewhere, else a like one here, else elsewhere."""
+    """The message about an unknown key: the same name elsewhere, else a similar one here, else one elsewhere."""
     key = str(path[-1])
     section = section_at(recipe, path[:-1]) or recipe
     here = list(section.model_fields)

@@ -20,5 +20,5 @@ def ready_recipe(name: str) -> Path:
     """The file of a ready recipe. Raises MissingInputError, which lists those there are."""
     path = _directory() / f"{name}.yaml"
     if name not in ready_recipes():
-        raise MissingInputError(f"there is no ready recipe '{name}'; there are: {', '.join(ready_recipes())}")
+        raise MissingInputError(f"there is no ready recipe '{name}'; the ready ones are: {', '.join(ready_recipes())}")
     return path

@@ -1,4 +1,4 @@
-"""The recipe: one typed document that says everything about a run."""
+"""The recipe: one typed document that describes a run completely."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -42,11 +42,11 @@ class Recipe(Section):
     checkpoint: CheckpointSection = CheckpointSection()
     """What is kept, and how often."""
     tracking: TrackingSection = TrackingSection()
-    """Where the numbers go."""
+    """Where the metrics are reported."""
     export: ExportSection = ExportSection()
     """The model that the run writes at its end."""
     cluster: ClusterSection = ClusterSection()
-    """Place and shape on Kubernetes."""
+    """Size of the job, and where it runs on Kubernetes."""
 
     @property
     def run_path(self) -> Path:

@@ -28,9 +28,9 @@ class TrainingSection(Section):
     """The optimisation."""
 
     epochs: float = Field(default=1.0, gt=0, strict=False)
-    """Passes over the training rows, unless max_steps ends it earlier."""
+    """Passes over the training rows, unless max_steps ends the run earlier."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Optimiser steps at most."""
+    """Most optimiser steps; null: no limit."""
     tokens_per_step: int = Field(default=32768, ge=1)
     """A step takes samples, in order, until it holds at least this many tokens (pictures and padding-free text)."""
     tokens_per_batch: int = Field(default=8192, ge=1)
@@ -42,11 +42,11 @@ class TrainingSection(Section):
     projector_learning_rate: float | None = Field(default=None, gt=0)
     """Peak learning rate of the projector; null: learning_rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up, down to min_learning_rate_fraction of the peak."""
+    """Schedule of the learning rate after the warm-up, down to min_learning_rate_fraction of the peak."""
     min_learning_rate_fraction: float = Field(default=0.0, ge=0, le=1)
     """Where cosine and linear end, as a share of the peak."""
     warmup_fraction: float = Field(default=0.03, ge=0, le=1)
-    """Share of the steps with a linear rise of the learning rate."""
+    """Share of the steps in which the learning rate rises linearly."""
     betas: tuple[float, float] = Field(default=(0.9, 0.95), strict=False)
     """AdamW's decay rates."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -54,9 +54,9 @@ class TrainingSection(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are scaled down to this global norm."""
     seed: int = Field(default=0, ge=0)
-    """Decides sample order, dropout and new weights."""
+    """Decides the order of samples, dropout and the first values of new weights."""
     activation_checkpointing: Literal["auto", "on", "off"] = "auto"
-    """Whether layers are computed again in the backward pass; auto asks the plan whether memory needs it."""
+    """Whether layers are computed again in the backward pass; auto: where the plan says that memory needs it."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """Several processes: replicate (ddp) or shard (fsdp); auto shards when one GPU can't hold a replica."""
     on_nonfinite: Literal["stop", "skip"] = "skip"
@@ -66,7 +66,7 @@ class TrainingSection(Section):
     early_stop_patience: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations without a lower evaluation loss."""
     loader_threads: int = Field(default=2, ge=0)
-    """Threads that decode and tokenise ahead of the step; 0 does it in between."""
+    """Threads that decode and tokenise ahead of the step; 0 does it between steps."""
 
 
 class EvaluationSection(Section):
@@ -79,7 +79,7 @@ class EvaluationSection(Section):
     max_new_tokens: int = Field(default=64, ge=1)
     """Longest generated answer."""
     batch_size: int = Field(default=8, ge=1)
-    """Rows generated at once."""
+    """Rows whose answers are generated at once."""
     generate_during_training: bool = True
     """Whether each evaluation also generates the answers of the table of fixed samples."""
     table_samples: int = Field(default=8, ge=1)
@@ -111,7 +111,7 @@ class WandbSection(Section):
     entity: str | None = None
     """Team or user; null: the account's default."""
     mode: Literal["auto", "online", "offline", "off"] = "auto"
-    """auto goes online only with credentials and a reachable server, else offline, and says what it chose."""
+    """auto: online where there are credentials and the server answers, else offline; the log says which and why."""
     base_url: str | None = None
     """Address of the server; null: WANDB_BASE_URL or the public one."""
     artifacts: bool = True
@@ -142,8 +142,8 @@ class ExportSection(Section):
     weights: Weights = "best"
     """The weights of the best evaluation, or those of the last step."""
     score: str | None = None
-    """What the best evaluation is the best in: a score of evaluation.json, such as `exact_match` or `price/median_ape`.
-    Each evaluation in training then answers all held-out rows that it uses. null: the loss on these rows."""
+    """The score that decides the best evaluation: one of evaluation.json, such as `exact_match` or `price/median_ape`.
+    Each evaluation during training then answers all held-out rows that it uses. null: the loss on these rows."""
     form: Form = "merged"
     """A whole model with the adapters merged, or the adapters alone, in PEFT's format."""
 
@@ -167,13 +167,13 @@ def export_problem(
 ) -> str | None:
     """Why the run could not write this export, None where it can."""
     if export.score is not None and not evaluation.generate_during_training:
-        return "export.score is made from answers: set evaluation.generate_during_training to true"
+        return "export.score needs generated answers: set evaluation.generate_during_training to true"
     if export.score is not None and (absent := _absent_field(export.score, data)):
-        return f"export.score is of the field '{absent}', which data.answer does not have"
+        return f"export.score names the field '{absent}', which data.answer does not have"
     needs_rows = export.score is not None or (export.at_end and export.weights == "best")
     if needs_rows and data.eval_fraction == 0:
         return (
-            "no evaluation says which weights are the best without held-out rows: raise data.eval_fraction above 0, or "
+            "without held-out rows no evaluation can choose the best weights: raise data.eval_fraction above 0, or "
             "set export.weights to 'last' and export.score to null"
         )
     if export.at_end and export.form == "adapter":
@@ -184,7 +184,7 @@ def export_problem(
 
 
 def _absent_field(score: str, data: DataSection) -> str | None:
-    """The field that the score is of, where answers don't have it. Without a template an answer is its one field."""
+    """The field that the score names, where answers don't have it. Without a template the answer is the only field."""
     field = score.rpartition("/")[0]
     is_there = field == "answer" if data.answer is None else re.search(rf"\{{{re.escape(field)}[:}}]", data.answer)
     return None if not field or is_there else field

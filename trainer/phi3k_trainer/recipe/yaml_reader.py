@@ -1,4 +1,4 @@
-"""Reads YAML 1.2 (core schema) into plain values, and remembers on which line each of them stands.
+"""Reads YAML 1.2 (core schema) into plain values, and records the line of each of them.
 
 PyYAML follows YAML 1.1, where `2e-4` is text and `on` is a boolean. Here its scanner and parser are used with the
 scalars of the core schema (YAML 1.2.2, section 10.3.2), and nothing else: no tags, no merge keys, no Python objects.
@@ -37,9 +37,9 @@ CORE_SCALARS: tuple[tuple[str, re.Pattern[str], list[str]], ...] = (
         list("-+.0123456789"),
     ),
 )
-GO_SCALARS = (*CORE_SCALARS, (BOOLEAN, re.compile(r"^[yYnN]$"), list("yYnN")))
-"""What kubectl and Helm take for something else than text, besides what PyYAML does: a writer has to quote it."""
 """Tag, pattern and possible first characters of the plain scalars that are not text ("": the empty scalar)."""
+GO_SCALARS = (*CORE_SCALARS, (BOOLEAN, re.compile(r"^[yYnN]$"), list("yYnN")))
+"""The same with what kubectl and Helm don't read as text either: a writer has to quote all of it."""
 
 KeyPath = tuple[str | int, ...]
 """The keys and list positions that lead to a value."""
@@ -74,7 +74,7 @@ class _TooMuch(yaml.YAMLError):
 
 
 class _CoreResolver(BaseResolver):
-    """Tells which plain scalars are numbers, booleans and null."""
+    """Recognises the plain scalars that are numbers, booleans and null."""
 
 
 for _tag, _pattern, _first in CORE_SCALARS:
@@ -137,7 +137,7 @@ class _Constructor:
             key = key_node.value
             if key in values:
                 first = self.document.lines[(*path, key)]
-                self._report(line, (*path, key), f"this key stands twice: it is already on line {first}")
+                self._report(line, (*path, key), f"this key appears twice: it is already on line {first}")
                 continue
             values[key] = self.construct(value_node, (*path, key), line)
         return values

@@ -40,7 +40,7 @@ def of_storage(message: str) -> Diagnosis:
     ],
 )
 def test_a_full_disk_is_named_by_the_volume_that_is_full(path: str, words: str) -> None:
-    found = of_storage(f"The disk is full: writing {path} needs 17 bytes")
+    found = of_storage(f"the disk is full: writing {path} needs 17 bytes")
     assert path in found.cause
     assert words in found.action
     assert "submit again" in found.action
@@ -57,7 +57,7 @@ def test_a_full_disk_is_named_by_the_volume_that_is_full(path: str, words: str) 
     ],
 )
 def test_what_room_would_not_correct_is_not_called_full(words: str, remedy: str) -> None:
-    found = of_storage(f"Can't write in /runs/demo: {words}. Check checkpoint.directory and its permissions.")
+    found = of_storage(f"can't write in /runs/demo: {words}; check checkpoint.directory and its permissions")
     assert remedy in found.action
     assert "the claim my-runs" in found.action
     assert "free space" not in found.action
@@ -85,5 +85,5 @@ def test_of_several_replicas_the_one_that_failed_by_itself_counts() -> None:
 
 
 def test_memory_that_ran_out_in_one_process_is_named_as_what_to_raise() -> None:
-    message = "a process was killed by SIGKILL: the container has used more memory than it may"
+    message = "a process was killed by SIGKILL: the container has used more memory than its limit"
     assert "cluster.resources.memory" in diagnose(Facts(run("Running"), [failed(137, message)])).action

@@ -22,7 +22,7 @@ CLAIM = "source: {persistentVolumeClaim: {claimName: a}}"
             "two volumes have the name a",
         ),
         ("pod.resource_claims=[{name: gpu}]", "either a claim or a template"),
-        ("overlay={kind: Pod}", "a pod template has metadata and spec"),
+        ("overlay={kind: Pod}", "a pod template has only metadata and spec"),
         ("overlay={metadata: {name: x}}", "only labels and annotations"),
         ("overlay={spec: 1}", "spec should be a mapping"),
         ("annotations={}", "did you mean cluster.pod.annotations?"),
@@ -36,5 +36,5 @@ def test_what_a_pod_can_not_have_is_refused_with_its_place(override: str, compla
 
 def test_pods_go_together_by_topology_or_by_an_affinity_of_their_own() -> None:
     overrides = ["cluster.topology=rack", "cluster.pod.affinity={podAffinity: {}}"]
-    with pytest.raises(RecipeError, match="both say where the pods go together"):
+    with pytest.raises(RecipeError, match="both decide which nodes the pods share"):
         load_recipe(ready_recipe("demo"), overrides)

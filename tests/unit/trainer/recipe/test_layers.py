@@ -165,9 +165,9 @@ def test_defaults_may_give_what_a_recipe_requires() -> None:
         ("cluster:\n  egress: [{to: 10.0.0.1}]\n", "line 2, cluster.egress[0].port: is required"),
         ("cluster: {pod: {env_secrets: {'1=': {secret: a, key: b}}}}", "line 1, cluster.pod.env_secrets: '1=' can't"),
         ("cluster: {pod: {volumes: [{name: runs, path: /a, source: {}}]}}", "line 1, cluster.pod.volumes[0]: can't be"),
-        ("name: x\n", "line 1, name: belongs to each recipe and has no default: remove it"),
-        ("apiVersion: phi3k/v1\n", "line 1, apiVersion: belongs to each recipe and has no default: remove it"),
-        ("data:\n  source: csv\n  source: hf\n", "line 3, data.source: this key stands twice"),
+        ("name: x\n", "line 1, name: each recipe sets this itself: remove it"),
+        ("apiVersion: phi3k/v1\n", "line 1, apiVersion: each recipe sets this itself: remove it"),
+        ("data:\n  source: csv\n  source: hf\n", "line 3, data.source: this key appears twice"),
     ],
 )
 def test_a_mistake_in_the_defaults_names_their_file_and_its_line(defaults: str, complaint: str) -> None:

@@ -119,7 +119,7 @@ def test_every_problem_is_reported_at_once_in_the_order_of_the_file() -> None:
 
 
 def test_a_duplicate_key_names_both_lines() -> None:
-    assert problems(SMALL + "name: again\n") == ["line 8, name: this key stands twice: it is already on line 2"]
+    assert problems(SMALL + "name: again\n") == ["line 8, name: this key appears twice: it is already on line 2"]
 
 
 def test_a_rule_between_fields_is_explained_at_the_section() -> None:
