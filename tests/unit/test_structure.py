@@ -16,6 +16,7 @@ FLOORS = [
     {"trainer.files", "trainer.certificates", "trainer.progress", "trainer.credentials", "trainer.terminal"},
     {"trainer.storage", "trainer.run_directory", "trainer.directories"},
     {"trainer.remote"},
+    {"trainer.templates"},
     {"trainer.recipe"},
     {"trainer.images", "trainer.prompts", "trainer.page", "trainer.replica"},
     {"trainer.model", "trainer.planning", "trainer.distributed", "trainer.data.rows"},

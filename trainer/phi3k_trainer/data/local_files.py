@@ -77,7 +77,7 @@ def _sources(section: DataSection, path: Path) -> dict[Path, None]:
 def _pictures(section: DataSection) -> Iterator[str]:
     """Yield where the pictures of the rows are: absolute paths and addresses."""
     builder = RowBuilder(section)
-    for record in reader_of(section.source).read(section, builder.needed_columns):
+    for record in reader_of(section.source).read(section, builder.used_columns):
         row = builder.build(record) if isinstance(record, Record) else None
         if not isinstance(record, Record) or not isinstance(row, Row):
             continue

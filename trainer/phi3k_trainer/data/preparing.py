@@ -46,7 +46,7 @@ def prepare(
     builder, reader = RowBuilder(section), reader_of(section.source)
     selection = tried_again(
         lambda: select_rows(
-            reader.read(section, builder.needed_columns), builder.build, section.max_rows, store, progress
+            reader.read(section, builder.used_columns), builder.build, section.max_rows, store, progress
         )
     )
     locations = dict.fromkeys(str(source.location) for row in selection.rows for source in row.images)

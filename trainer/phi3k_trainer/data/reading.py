@@ -13,9 +13,9 @@ from phi3k_trainer.errors import DataError
 from phi3k_trainer.files import printable
 from phi3k_trainer.progress import Progress, ProgressCallback
 from phi3k_trainer.prompts.conversation import Turn, check_image_numbers, split_at_images, with_image_tags
-from phi3k_trainer.prompts.template import MAX_CHARACTERS, Template
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.sources import source_named
+from phi3k_trainer.templates.text import MAX_CHARACTERS, Template
 
 _PROGRESS_EVERY = 200
 
@@ -24,18 +24,18 @@ class RowBuilder:
     """Makes rows of records by the recipe's templates."""
 
     def __init__(self, section: DataSection) -> None:
-        """Parse the templates of `section`; a template with a mistake raises its DataError here."""
+        """Parse the templates of `section`."""
         self._section = section
         own_turns = source_named(section.source).own_turns
         self._system = Template(section.system) if section.system is not None and not own_turns else None
         self._prompt = None if own_turns else Template(section.prompt)
-        self._answer = Template(section.answer) if section.answer is not None else None
-        if self._answer is not None:
-            self._answer.parse("")  # evaluation will read answers back: a template that can't is refused now
-        templates = (self._system, self._prompt, self._answer)
-        used = [name for template in templates if template is not None for name in template.fields]
-        self.needed_columns = tuple(dict.fromkeys([*used, *([section.key] if section.key else [])]))
-        """Columns that must be there, and hold a value in every row."""
+        self._answer = section.answer_template
+        templates = [one for one in (self._system, self._prompt, self._answer) if one is not None]
+        key = [section.key] if section.key else []
+        self.used_columns = tuple(dict.fromkeys([*(name for one in templates for name in one.columns), *key]))
+        """Columns that must be there."""
+        self.needed_columns = tuple(dict.fromkeys([*(name for one in templates for name in one.needed_columns), *key]))
+        """Those of them that must hold a value in every row."""
 
     def build(self, record: Record) -> Row | Rejection:
         """The row of `record`, or why there is none; whatever a record holds, it stops no other."""
@@ -62,9 +62,9 @@ class RowBuilder:
         return Row(key, digest, images, turns, fields, record.where)
 
     def _check_values(self, record: Record) -> None:
-        for column in self.needed_columns:
+        for column in self.used_columns:
             value = record.columns.get(column)
-            if is_missing(value):
+            if is_missing(value) and column in self.needed_columns:
                 raise UnusableRowError("missing_value", f"column '{column}' has no usable value: {value!r}")
             if isinstance(value, str) and not _is_unicode(value):
                 raise UnusableRowError("bad_text", f"column '{column}' has text that is not Unicode: {value[:100]!r}")

@@ -17,7 +17,6 @@ from phi3k_trainer.evaluation.generation import Generator, Question
 from phi3k_trainer.evaluation.metrics import Scores, baseline_scores, score_field
 from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
 from phi3k_trainer.files import convert, damage_named, encode_json, read_json, write_atomically
-from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe import Recipe
 from phi3k_trainer.run_directory import EVALUATION, REMEDIES, RunDirectory
 
@@ -148,7 +147,7 @@ class AnswerReader:
 
     def __init__(self, recipe: Recipe) -> None:
         """Read answers as `recipe.data.answer` writes them."""
-        self._template = Template(recipe.data.answer) if recipe.data.answer else None
+        self._template = recipe.data.answer_template
 
     def target_fields(self, example: Example) -> Mapping[str, str]:
         """The fields of the answer in the data."""
@@ -200,7 +199,7 @@ def _score(predictions: Sequence[Prediction], kinds: Mapping[str, Kind]) -> dict
         name: score_field(
             kind,
             [one.target_fields[name] for one in predictions],
-            [one.answer_fields[name] if one.answer_fields is not None else None for one in predictions],
+            [(one.answer_fields or {}).get(name) for one in predictions],
         )
         for name, kind in kinds.items()
     }

@@ -22,7 +22,7 @@ def field_kinds(rows: Sequence[Mapping[str, str]], categories: Iterable[str]) ->
     """Tell the kind of every field.
 
     Args:
-        rows: The answer fields of the training rows, each with the same fields.
+        rows: The answer fields of the training rows, each with the same fields; empty where a row has no value.
         categories: Fields that the recipe calls categories.
 
     Returns:
@@ -31,10 +31,10 @@ def field_kinds(rows: Sequence[Mapping[str, str]], categories: Iterable[str]) ->
     """
     kinds: dict[str, Kind] = {}
     for name in rows[0] if rows else ():
-        values = [row[name] for row in rows]
+        values = [row[name] for row in rows if row[name]]
         numbers = sum(read_number(value) is not None for value in values)
         if name in categories:
             kinds[name] = "category"
         else:
-            kinds[name] = "number" if numbers >= NUMBER_SHARE * len(values) else "text"
+            kinds[name] = "number" if values and numbers >= NUMBER_SHARE * len(values) else "text"
     return kinds

@@ -52,7 +52,8 @@ def number_scores(targets: Sequence[str], answers: Sequence[str]) -> Scores:
 
     `mae` and `mape` are means over the rows where both are numbers. `median_ape` and `within_10_percent` are over all
     rows whose target is a number, an unreadable answer being infinitely wrong, so that silence is not rewarded.
-    Relative errors are fractions (0.1 is 10 %) and leave targets of 0 out.
+    A row without a number is answered rightly by no number: it counts for `parsed` and `exact_match` only. Relative
+    errors are fractions (0.1 is 10 %) and leave targets of 0 out.
     """
     pairs = [(read_number(target), read_number(answer)) for target, answer in zip(targets, answers, strict=True)]
     errors = [(abs(answer - target), abs(target)) for target, answer in pairs if target is not None is not answer]
@@ -65,7 +66,10 @@ def number_scores(targets: Sequence[str], answers: Sequence[str]) -> Scores:
         for (target, answer), wanted, given in zip(pairs, targets, answers, strict=True)
     ]
     return {
-        "parsed": fmean(answer is not None for _, answer in pairs),
+        "parsed": fmean(
+            answer is not None or not (wanted or given)
+            for (_, answer), wanted, given in zip(pairs, targets, answers, strict=True)
+        ),
         "exact_match": fmean(same),
         "mae": fmean(error for error, _ in errors) if errors else None,
         "mape": fmean(relative) if relative else None,

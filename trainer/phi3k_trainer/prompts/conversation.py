@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phi3k_trainer.errors import DataError
+from phi3k_trainer.templates.image_tags import IMAGE_TAG
 
 Role = Literal["system", "user", "assistant"]
 
-_IMAGE_TAG = re.compile(r"<\|(image_\d+)\|>")
 _IMAGE_NUMBER = re.compile(r"<\|image_(\d+)\|>")
 
 
@@ -43,14 +43,9 @@ def image_tag(number: int) -> str:
     return f"<|image_{number}|>"
 
 
-def literal(text: str) -> str:
-    """`text` with every image tag made harmless: `<|image_1|>` becomes `<image_1>`."""
-    return _IMAGE_TAG.sub(r"<\1>", text)
-
-
 def with_image_tags(prompt: str, num_images: int) -> str:
     """`prompt` with a line `<|image_i|>` for each picture in front, unless it places pictures itself."""
-    if _IMAGE_TAG.search(prompt):
+    if IMAGE_TAG.search(prompt):
         return prompt
     return "".join(image_tag(number) + "\n" for number in range(1, num_images + 1)) + prompt
 

@@ -2,11 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, Strict, field_validator, model_validator
+from pydantic import ConfigDict, Field, Strict, field_validator, model_validator, with_config
+from typing_extensions import TypedDict
 
+from phi3k_trainer.errors import RecipeError
 from phi3k_trainer.recipe.base import Section
 from phi3k_trainer.remote.addresses import checked as checked_address
 from phi3k_trainer.sources import SourceName, source_named
+from phi3k_trainer.templates.json_object import JsonTemplate
+from phi3k_trainer.templates.text import Template
 
 
 class FetchSection(Section):
@@ -41,6 +45,14 @@ class SampleSection(Section):
     """`extended` adds two garment kinds that `basic` doesn't have."""
 
 
+@with_config(ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True))
+class JsonAnswer(TypedDict):
+    """An answer that is one JSON object."""
+
+    json: dict[str, str]
+    """For each key a template; a key that ends in `?` is left out where the row has no value."""
+
+
 class DataSection(Section):
     """Rows, their pictures, and the conversation made from them."""
 
@@ -63,8 +75,12 @@ class DataSection(Section):
     """Column that identifies a row across versions of the data; null hashes the row's content."""
     prompt: str = "What is shown in this image?"
     """The user's question: a template over the columns. Pictures come first unless it contains `<|image_1|>`."""
-    answer: str | None = None
-    """What the assistant should say: a template such as `Product: {title}`; not where rows bring their own turns."""
+    answer: str | JsonAnswer | None = None
+    """What the assistant should say: a template such as `Product: {title}`; not where rows bring their own turns.
+
+    `{json: {title: "{title}", "colour?": "{colour}"}}` makes one JSON object with a template for each key. A key that
+    ends in `?` is left out where the row has no value.
+    """
     system: str | None = None
     """The system message at the start; null: none."""
     eval_fraction: float = Field(default=0.1, ge=0, lt=1)
@@ -91,6 +107,36 @@ class DataSection(Section):
     def _paths_can_be_read(cls, path: str | None) -> str | None:
         return checked_address(path)
 
+    @field_validator("answer", mode="before")
+    @classmethod
+    def _answer_is_text_or_json(cls, answer: object) -> object:
+        if answer is None or isinstance(answer, str):
+            return answer
+        templates = answer.get("json") if isinstance(answer, dict) and list(answer) == ["json"] else None
+        if not isinstance(templates, dict) or not all(isinstance(text, str) for text in templates.values()):
+            raise ValueError("should be a template, or {json: {title: '{title}'}} with a template for each key")
+        return answer
+
+    @field_validator("prompt", "system")
+    @classmethod
+    def _text_has_no_mistake(cls, text: str | None) -> str | None:
+        try:
+            if text is not None:
+                Template(text)
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    @field_validator("answer")
+    @classmethod
+    def _answer_can_be_read_back(cls, answer: str | JsonAnswer | None) -> str | JsonAnswer | None:
+        try:
+            if answer is not None:
+                _template(answer).parse("")
+        except RecipeError as error:
+            raise ValueError(str(error)) from error
+        return answer
+
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Self:
         source = source_named(self.source)
@@ -104,6 +150,11 @@ class DataSection(Section):
         return self
 
     @property
+    def answer_template(self) -> Template | JsonTemplate | None:
+        """The template of `answer`, None where rows bring their own turns."""
+        return None if self.answer is None else _template(self.answer)
+
+    @property
     def image_columns(self) -> tuple[str, ...]:
         """The picture columns in order, possibly none."""
         if self.image is None:
@@ -111,3 +162,7 @@ class DataSection(Section):
         if self.image == type(self).model_fields["image"].default:
             return (source_named(self.source).picture,)
         return (self.image,) if isinstance(self.image, str) else self.image
+
+
+def _template(text: str | JsonAnswer) -> Template | JsonTemplate:
+    return Template(text) if isinstance(text, str) else JsonTemplate(text["json"])

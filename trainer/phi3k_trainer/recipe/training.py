@@ -186,5 +186,10 @@ def export_problem(
 def _absent_field(score: str, data: DataSection) -> str | None:
     """The field that the score names, where answers don't have it. Without a template the answer is the only field."""
     field = score.rpartition("/")[0]
-    is_there = field == "answer" if data.answer is None else re.search(rf"\{{{re.escape(field)}[:}}]", data.answer)
+    if data.answer is None:
+        is_there = field == "answer"
+    elif isinstance(data.answer, str):
+        is_there = re.search(rf"\{{{re.escape(field)}[:}}]", data.answer) is not None
+    else:
+        is_there = field in (key.removesuffix("?") for key in data.answer["json"])
     return None if not field or is_there else field

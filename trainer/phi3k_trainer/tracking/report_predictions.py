@@ -46,7 +46,7 @@ def _card(prediction: Prediction, kinds: Mapping[str, str], max_pixels: int) -> 
         said = []
         for name, kind in kinds.items():
             right = _right(prediction, name, kind)
-            wanted, given = prediction.target_fields[name], prediction.answer_fields[name]
+            wanted, given = prediction.target_fields[name], prediction.answer_fields.get(name, "")
             said += [
                 element("dt", None, name),
                 _answer(given, right, wanted if wanted.strip() != given.strip() else None),
@@ -60,7 +60,7 @@ def _answer(given: str, right: bool, wanted: str | None) -> Html:
 
 
 def _right(prediction: Prediction, name: str, kind: str) -> bool:
-    if prediction.answer_fields is None:
+    if prediction.answer_fields is None or name not in prediction.answer_fields:
         return False
     wanted, given = prediction.target_fields[name], prediction.answer_fields[name]
     target, answer = read_number(wanted), read_number(given)

@@ -21,10 +21,10 @@ from phi3k_trainer.model.loading import load_model, resolve_base
 from phi3k_trainer.model.processor import Phi3VProcessor
 from phi3k_trainer.progress import Progress
 from phi3k_trainer.prompts.conversation import Turn, with_image_tags
-from phi3k_trainer.prompts.template import Template
 from phi3k_trainer.recipe import Recipe, dump_recipe, override_recipe, without_env
 from phi3k_trainer.recipe.model import TINY
 from phi3k_trainer.run_directory import RunDirectory
+from phi3k_trainer.templates.text import Template
 from phi3k_trainer.tracking.report import write_report
 from phi3k_trainer.trained.opening import Trained, load_trained
 from phi3k_trainer.tuning.model import torch_dtype

@@ -25,6 +25,7 @@ ROWS = {
     "Chat messages": 2,
     "DBQ product prices": 1,
     "The sample catalogue": 4,
+    "Answers in JSON": 2,
 }
 
 
@@ -83,3 +84,14 @@ def test_the_page_explains_every_reason() -> None:
     reasons = reasons_in_code() | set(typing.get_args(Reason))
     assert len(reasons) > 20
     assert reasons - named == set()
+
+
+def test_a_json_answer_is_as_the_page_shows_it(directory: Path) -> None:
+    text = sections()["Answers in JSON"]
+    (directory / "clothes.jsonl").write_text(blocks(text, "json")[0])
+    section = {"cache": str(directory / "cache"), "eval_fraction": 0.0, **yaml.safe_load(blocks(text, "yaml")[0])}
+    recipe = Recipe.model_validate(
+        {"apiVersion": "phi3k/v1", "name": "docs", "model": {"base": "tiny"}, "data": section}
+    )
+    (cape,) = (one for one in prepare_dataset(recipe, None).train if "Cape" in one.turns[-1].text)
+    assert f"`{cape.turns[-1].text}`" in text

@@ -18,9 +18,10 @@ from phi3k_trainer.data.reading import RowBuilder
 from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.data.rows.row import Record, Row
 from phi3k_trainer.data.sources.messages import READER
-from phi3k_trainer.prompts.conversation import literal, split_at_images
+from phi3k_trainer.prompts.conversation import split_at_images
 from phi3k_trainer.prompts.encoding import IGNORED, encode
 from phi3k_trainer.prompts.vocabulary import train_tokenizer
+from phi3k_trainer.templates.image_tags import literal
 from tests.unit.trainer.data.making import png, recipe, write_jsonl, write_picture
 
 GOOD = {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]}

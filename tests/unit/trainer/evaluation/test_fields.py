@@ -30,6 +30,11 @@ def test_kinds_are_told_by_the_values_and_categories_by_the_recipe() -> None:
     assert field_kinds(rows, ["code"]) == {"title": "text", "code": "category", "price": "number"}
 
 
+def test_rows_without_a_value_say_nothing_about_the_kind() -> None:
+    rows = [{"price": "9.5" if n < 5 else "", "note": ""} for n in range(20)]
+    assert field_kinds(rows, []) == {"price": "number", "note": "text"}
+
+
 @pytest.mark.parametrize(("missing", "kind"), [(1, "number"), (2, "text")])
 def test_a_number_may_be_missing_in_one_row_of_twenty(missing: int, kind: str) -> None:
     rows = [{"price": "N.A." if n < missing else "9.5"} for n in range(20)]

@@ -41,6 +41,11 @@ def test_a_target_that_is_no_number_has_no_error() -> None:
     assert scores["exact_match"] == 0.5
 
 
+def test_no_number_is_the_right_answer_where_the_row_has_none() -> None:
+    scores = score_field("number", ["", "100", ""], ["", "100", "7"])
+    assert (scores["parsed"], scores["exact_match"], scores["within_10_percent"]) == (1, pytest.approx(2 / 3), 1)
+
+
 def test_a_target_of_zero_has_no_relative_error() -> None:
     scores = score_field("number", ["0"], ["5"])
     assert (scores["mae"], scores["mape"], scores["within_10_percent"]) == (5, None, None)

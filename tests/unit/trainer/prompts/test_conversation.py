@@ -9,11 +9,11 @@ from phi3k_trainer.prompts.conversation import (
     Turn,
     check_image_numbers,
     image_tag,
-    literal,
     render,
     split_at_images,
     with_image_tags,
 )
+from phi3k_trainer.templates.image_tags import literal
 
 
 def test_every_turn_is_rendered_with_its_role_and_end() -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from phi3k_trainer.errors import DataError
-from phi3k_trainer.prompts.conversation import Turn, image_tag, literal, render
+from phi3k_trainer.prompts.conversation import Turn, image_tag, render
 from phi3k_trainer.prompts.encoding import IGNORED, Encoding, SpecialTokens, encode, encode_prompt, encode_text
+from phi3k_trainer.templates.image_tags import literal
 
 CONTROL = ["<s>", "</s>", "<unk>", "<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>", "<|image|>"]
 

@@ -21,6 +21,13 @@ def test_a_score_of_the_answer_s_fields_is_taken(score: str) -> None:
     assert parse_recipe(RECIPE, overrides=[f"export.score={score}"]).export.score == score
 
 
+def test_the_keys_of_a_json_answer_are_its_fields() -> None:
+    json = "data.answer={json: {name: '{title}', 'colour?': '{colour}'}}"
+    assert parse_recipe(RECIPE, overrides=[json, "export.score=colour/chrf"]).export.score == "colour/chrf"
+    with pytest.raises(RecipeError, match=r"the field 'title', which data\.answer does not have"):
+        parse_recipe(RECIPE, overrides=[json, "export.score=title/chrf"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

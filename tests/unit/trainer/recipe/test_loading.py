@@ -280,6 +280,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4
         "\n",
     ]
 )
+templates = texts.map(lambda text: text.replace("{", "{{").replace("}", "}}"))
+json_keys = texts.filter(lambda key: not key.endswith("?"))
 finite = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
 
 
@@ -292,8 +294,10 @@ def recipes(draw: st.DrawFn) -> Recipe:
         "data": {
             "source": "csv",
             "path": draw(texts),
-            "answer": draw(texts),
-            "prompt": draw(texts),
+            "answer": draw(
+                templates | st.dictionaries(json_keys, templates, min_size=1).map(lambda keys: {"json": keys})
+            ),
+            "prompt": draw(templates),
             "image": draw(st.none() | texts | st.lists(texts, max_size=3)),
         },
         "training": {"learning_rate": draw(finite), "epochs": draw(finite), "seed": draw(st.integers(min_value=0))},

@@ -15,9 +15,10 @@ from phi3k_trainer.data.rows.row import Folder, Record
 from phi3k_trainer.data.sources.files import left_out, require_columns, table_files
 from phi3k_trainer.data.sources.jsonl import json_rows
 from phi3k_trainer.data.sources.reader import Reader, Rows
-from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
+from phi3k_trainer.prompts.conversation import Role, Turn, image_tag
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.sources import source_named
+from phi3k_trainer.templates.image_tags import literal
 
 _ROLES: Mapping[str, Role] = {
     "human": "user",

@@ -12,8 +12,9 @@ from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.data.rows.row import Folder, Record
 from phi3k_trainer.data.sources.llava import alternating, read_conversations
 from phi3k_trainer.data.sources.reader import Reader, Rows
-from phi3k_trainer.prompts.conversation import Role, Turn, image_tag, literal
+from phi3k_trainer.prompts.conversation import Role, Turn, image_tag
 from phi3k_trainer.recipe.data import DataSection
+from phi3k_trainer.templates.image_tags import literal
 
 _MESSAGES = "messages"
 _PICTURES = "messages[].content"  # the column that a record's pictures are given in; what messages about one call it

@@ -13,6 +13,9 @@ FORMAT_SPEC = re.compile(
 )
 """The formats that a template may use, as Python's format mini-language has them."""
 
+NUMBER_TYPES = ("d", "e", "E", "f", "F", "g", "G")
+"""The types at the end of a format that write a number, and nothing beside it."""
+
 MAX_DIGITS = 400
 """A number with more digits before or after its point is refused; the largest double has 309."""
 

@@ -7,10 +7,12 @@ mini-language has it; `{{` and `}}` are braces themselves. A name is only ever l
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 
 from phi3k_trainer.errors import DataError, RecipeError
-from phi3k_trainer.prompts.conversation import literal
-from phi3k_trainer.prompts.values import FORMAT_SPEC, FormatError, format_value
+from phi3k_trainer.templates.image_tags import literal
+from phi3k_trainer.templates.values import FORMAT_SPEC, NUMBER_TYPES, FormatError, format_value
 
 MAX_CHARACTERS = 1_000_000
 """A longer text is refused: no tokenizer is asked to read what no context could hold."""
@@ -63,6 +65,24 @@ class Template:
     def __repr__(self) -> str:
         """The template as it is written in a recipe."""
         return f"Template({self.text!r})"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are used."""
+        return self.fields
+
+    @property
+    def needed_columns(self) -> tuple[str, ...]:
+        """Those of them that must hold a value in every row: all."""
+        return self.fields
+
+    def gives_number(self, columns: Mapping[str, object]) -> bool:
+        """Whether the text is one column and nothing else, which holds a number or is formatted as one."""
+        if len(self._fields) != 1 or any(self._literals):
+            return False
+        field = self._fields[0]
+        value = columns.get(field.name)
+        return field.spec.endswith(NUMBER_TYPES) or (isinstance(value, Real | Decimal) and not isinstance(value, bool))
 
     def values(self, columns: Mapping[str, object]) -> dict[str, str]:
         """What `parse` reads back from `render(columns)`: for each field its text.

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phi3k_trainer.errors import DataError, RecipeError
-from phi3k_trainer.prompts.template import MissingValueError, Template
+from phi3k_trainer.templates.text import MissingValueError, Template
 
 GUIDE = Template("Product: {title}, Category: {category3_code}, Full Price: {full_price}")
 ROW = {"title": "Quilted Jacket", "category3_code": "QUILTED JACKETS", "full_price": 2290.0, "brand": "Burberry"}
@@ -205,8 +205,6 @@ def test_a_long_hostile_answer_is_read_in_linear_time() -> None:
 
 
 def test_templates_import_nothing_heavy() -> None:
-    program = (
-        "import sys, phi3k_trainer.prompts.template; print({'torch', 'numpy', 'transformers'} & sys.modules.keys())"
-    )
+    program = "import sys, phi3k_trainer.templates.text; print({'torch', 'numpy', 'transformers'} & sys.modules.keys())"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi3k_trainer.errors import DataError
-from phi3k_trainer.prompts.template import MAX_CHARACTERS, MissingValueError, Template
-from phi3k_trainer.prompts.values import FORMAT_SPEC, FormatError, format_value
+from phi3k_trainer.templates.text import MAX_CHARACTERS, MissingValueError, Template
+from phi3k_trainer.templates.values import FORMAT_SPEC, FormatError, format_value
 
 numbers = st.one_of(
     st.integers(),
