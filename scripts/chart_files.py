@@ -16,7 +16,7 @@ from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects import additions, around, job_spec, names, overlay, pod
 from phi3k_jobs.role import role
 from phi3k_trainer import contract
-from phi3k_trainer.recipe import Recipe, cluster_pod, durations, environment, recipe_schema
+from phi3k_trainer.recipe import Recipe, cluster, cluster_pod, durations, environment, recipe_schema
 from phi3k_trainer.recipe import recipe as recipes
 from phi3k_trainer.recipe.ready import ready_recipe
 
@@ -90,6 +90,7 @@ def facts() -> Schema:
             "digest_digits": around.DIGEST_DIGITS,
         },
         "kinds": kind_facts(),
+        "part_of_a_gpu": cluster.PART_OF_A_GPU,
         "durations": {"units": durations.SECONDS, "longest_seconds": durations.LONGEST_SECONDS},
         "labels": label_facts(),
         "pod": pod_facts(),

@@ -163,6 +163,7 @@ def test_a_release_whose_name_cannot_be_a_runs_is_refused(helm: Helm, name: str)
         ({"gpus": 12}, "not a multiple of gpus_per_node"),
         ({"gpus": 8, "nodes": 3}, "can't share equally"),
         ({"gpus": 32, "nodes": 2}, "can't share equally"),
+        ({"gpus": 2, "gpu_resource": "nvidia.com/mig-1g.10gb"}, "can't train on 2 of nvidia.com/mig-1g.10gb"),
         ({"gpus": 16, "runs": {"access_modes": ["ReadWriteOnce"]}}, "runs.access_modes"),
         ({"submitter": {"create": True}}, "names nobody"),
         ({"env": {"HF_TOKEN": "x"}}, "put it into a secret, and name that in hf_secret"),

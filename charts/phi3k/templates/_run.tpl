@@ -41,7 +41,7 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
     {{- $_ := set $seconds $field (include "phi3k.seconds" (dict "durations" $facts.durations "text" .) | int64) -}}
   {{- end -}}
 {{- end -}}
-{{- $nodes := include "phi3k.nodes" $cluster | int -}}
+{{- $nodes := include "phi3k.nodes" (merge (dict "part_of_a_gpu" $facts.part_of_a_gpu) $cluster) | int -}}
 {{- $gpus := div (int $cluster.gpus) $nodes -}}
 {{- dict
   "name" $name
@@ -113,7 +113,7 @@ the one in force; the values of cluster.env stand in the pod's environment alone
 {{- toJson $arguments -}}
 {{- end -}}
 
-{{/* How many replicas the run has. Input: the section cluster. */}}
+{{/* How many replicas the run has. Input: the section cluster, and part_of_a_gpu: the form of such a resource's name. */}}
 {{- define "phi3k.nodes" -}}
 {{- $gpus := int .gpus -}}
 {{- $most := int .gpus_per_node -}}
@@ -127,6 +127,9 @@ the one in force; the values of cluster.env stand in the pod's environment alone
     {{- fail (printf "gpus is %d, not a multiple of gpus_per_node (%d)" $gpus $most) -}}
   {{- end -}}
   {{- $nodes = div $gpus $most | int -}}
+{{- end -}}
+{{- if and (gt $gpus $nodes) (regexMatch .part_of_a_gpu .gpu_resource) -}}
+  {{- fail (printf "a replica can't train on %d of %s: CUDA gives it one MIG device, and time-sliced devices may be the same GPU. Set gpus_per_node to 1, or ask for whole GPUs" (div $gpus $nodes) .gpu_resource) -}}
 {{- end -}}
 {{- if gt $nodes 1 -}}
   {{- range $field, $claim := dict "cache" .cache "runs" .runs -}}

@@ -1,14 +1,17 @@
 """The shape of a run on a cluster: replicas and processes. Pure functions of the recipe's cluster section."""
 
+import re
+
 from phi3k_trainer.errors import RecipeError
-from phi3k_trainer.recipe.cluster import ClusterSection
+from phi3k_trainer.recipe.cluster import PART_OF_A_GPU, ClusterSection
 
 
 def num_nodes(cluster: ClusterSection) -> int:
     """Return how many replicas the run has.
 
     Raises:
-        RecipeError: the GPUs don't divide over the nodes, or a claim can't be shared by them.
+        RecipeError: the GPUs don't divide over the nodes, a replica would have several parts of GPUs, or a claim can't
+            be shared by the nodes.
     """
     if cluster.gpus == 0:
         nodes = cluster.nodes or 1
@@ -29,6 +32,7 @@ def num_nodes(cluster: ClusterSection) -> int:
         )
     else:
         nodes = cluster.gpus // cluster.gpus_per_node
+    _refuse_parts_of_gpus(cluster, nodes)
     _refuse_private_claims(cluster, nodes)
     return nodes
 
@@ -41,6 +45,15 @@ def gpus_per_replica(cluster: ClusterSection) -> int:
 def processes_per_replica(cluster: ClusterSection) -> int:
     """Return the processes that torchrun starts in one replica: one a GPU, or one on the CPU."""
     return max(1, gpus_per_replica(cluster))
+
+
+def _refuse_parts_of_gpus(cluster: ClusterSection, nodes: int) -> None:
+    """A process sees the first MIG device of its pod only, and time-sliced devices may be one GPU."""
+    if cluster.gpus > nodes and re.search(PART_OF_A_GPU, cluster.gpu_resource):
+        raise RecipeError(
+            f"a replica can't train on {cluster.gpus // nodes} of {cluster.gpu_resource}: CUDA gives it one MIG device,"
+            " and time-sliced devices may be the same GPU. Set cluster.gpus_per_node to 1, or ask for whole GPUs"
+        )
 
 
 def _refuse_private_claims(cluster: ClusterSection, nodes: int) -> None:

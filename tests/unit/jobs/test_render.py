@@ -177,9 +177,11 @@ def test_several_nodes_refuse_a_claim_that_one_node_holds() -> None:
         (("cluster.gpus=12",), "ask for 8 or 16"),
         (("cluster.gpus=8", "cluster.nodes=3"), "can't share equally"),
         (("cluster.gpus=32", "cluster.nodes=2"), "can't share equally"),
+        (("cluster.gpus=2", "cluster.gpu_resource=nvidia.com/mig-1g.10gb"), r"2 of nvidia\.com/mig-1g\.10gb"),
+        (("cluster.gpus=4", "cluster.gpu_resource=nvidia.com/gpu.shared"), "may be the same GPU"),
     ],
 )
-def test_gpus_that_do_not_divide_over_the_nodes_are_refused(overrides: tuple[str, ...], what: str) -> None:
+def test_gpus_that_the_replicas_can_t_have_are_refused(overrides: tuple[str, ...], what: str) -> None:
     with pytest.raises(RecipeError, match=what):
         objects(recipe(*overrides))
 

@@ -104,6 +104,10 @@ class EgressSection(Section):
         return to
 
 
+PART_OF_A_GPU = r"/mig-|\.shared$"
+"""In the names that NVIDIA's device plugin gives to MIG devices and, renamed, to time-sliced GPUs."""
+
+
 class ClusterSection(Section):
     """The size of the job, and where it runs."""
 
