@@ -185,6 +185,8 @@ def test_a_private_authority_is_trusted_where_it_is_named(tmp_path: Path, monkey
 
 def test_a_model_is_loaded_from_a_bucket(tmp_path: Path, s3: S3Server, bucket: str) -> None:
     build_tiny(TinySection(), ["some text", "some more"], 0, tmp_path / "base")
+    for name in ("tokenizer.model", "chat_template.jinja"):
+        (tmp_path / "base" / name).write_bytes(b"for other programs")
     s3.put(tmp_path / "base", f"{bucket}/models/base")
     s3.write(f"{bucket}/models/base/modeling_phi3_v.py", b"raise SystemExit")
     copied = resolve_base(f"{bucket}/models/base", None, str(tmp_path / "cache"))

@@ -49,8 +49,8 @@ from phi3k_trainer.remote.mirror import bring, mirror_path
 
 Attention = Literal["auto", "sdpa", "flash_attention_2", "eager"]
 _HEAD = "lm_head.weight"
-_WANTED = ("*.json", "*.safetensors")
-"""No remote code, no other format of the weights."""
+_WANTED = ("*.json", "*.safetensors", "tokenizer.model", "*.jinja")
+"""No remote code, no other format of the weights. The last two are for an export: other programs may read them."""
 
 
 def load_model(
