@@ -123,4 +123,4 @@ def test_a_hub_that_cannot_be_reached_is_said_so(tmp_path: Path, monkeypatch: py
     command = [sys.executable, "-c", code, str(Path(__file__).parents[2]), str(tmp_path), source]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300).stdout
-    assert said.startswith("69 The data set 'owner/set' can't be had from the hub")
+    assert said.startswith("69 the data set 'owner/set' can't be loaded from the hub")

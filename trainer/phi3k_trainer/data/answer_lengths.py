@@ -25,11 +25,11 @@ class AnswerLengths:
         return cls(len(num_tokens), unreachable, int(num_tokens.max(initial=0)), max_new_tokens)
 
     def remark(self) -> str | None:
-        """What to know before a score is read, and the value that would do; None where every answer can be given."""
+        """A warning for readers of the scores; None where every answer can be generated."""
         if not self.unreachable:
             return None
         return (
             f"{self.unreachable} of {self.answers} held-out answers are longer than evaluation.max_new_tokens "
-            f"{self.max_new_tokens} lets a generated answer be, so they can't be matched. The longest has "
-            f"{self.longest} tokens with its end: evaluation.max_new_tokens={self.longest} would do."
+            f"{self.max_new_tokens} allows, so no generated answer can match them. The longest has "
+            f"{self.longest} tokens with its end: evaluation.max_new_tokens={self.longest} is enough."
         )

@@ -13,7 +13,7 @@ from phi3k_trainer.images.hd import views
 from phi3k_trainer.prompts.encoding import IGNORED
 
 BLANK = EncodedExample(np.zeros(2, np.int64), np.full(2, IGNORED, np.int64), ())
-"""A row that nothing is learned from: what a process computes that has nothing to do while others have."""
+"""A row that nothing is learned from: a process computes it when it has no samples left but others do."""
 
 
 def split_step(

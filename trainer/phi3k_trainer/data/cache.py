@@ -1,4 +1,4 @@
-"""The cache that runs share: fill it before a GPU is held, look at it, free it. Runs as a process in the cluster.
+"""The cache that runs share: fill it before a GPU is held, list it, remove from it. Runs as a process in the cluster.
 
 python -m phi3k_trainer.data.cache warm RECIPE [--set KEY=VALUE]
 python -m phi3k_trainer.data.cache list DIRECTORY
@@ -36,7 +36,7 @@ class Entry:
 
 def entries(directory: Path) -> list[Entry]:
     """Return what lies in a cache directory, the largest first."""
-    found = [_entry(f"{kind}/{_told(path)}", path) for kind, path in _paths(directory)]
+    found = [_entry(f"{kind}/{_shown_name(path)}", path) for kind, path in _paths(directory)]
     return sorted(found, key=lambda entry: entry.size_bytes, reverse=True)
 
 
@@ -48,7 +48,7 @@ def remove(directory: Path, name: str) -> Entry:
         StorageError: it can't be removed.
     """
     for kind, path in _paths(directory):
-        if f"{kind}/{_told(path)}" == name:
+        if f"{kind}/{_shown_name(path)}" == name:
             entry = _entry(name, path)
             try:
                 shutil.rmtree(path)
@@ -66,7 +66,7 @@ def _paths(directory: Path) -> Iterator[tuple[str, Path]]:
                 yield kind, path
 
 
-def _told(path: Path) -> str:
+def _shown_name(path: Path) -> str:
     return path.name.partition("--")[2].replace("--", "/") or path.name
 
 
@@ -79,7 +79,7 @@ def warm(recipe: Recipe) -> dict[str, object]:
     """Fetch and verify the data and the model of a recipe; return what is there now.
 
     Raises:
-        Phi3kError: something is not to be had, or not what it should be.
+        Phi3kError: something is not available, or not what it should be.
     """
     from phi3k_trainer.data.dataset import prepare_dataset
     from phi3k_trainer.progress import Progress
@@ -103,7 +103,7 @@ def warm(recipe: Recipe) -> dict[str, object]:
 
 
 def _verified_model(recipe: Recipe) -> Path:
-    """Fetch the model and compare its files with what its configuration promises, without loading a weight."""
+    """Fetch the model and compare its files with its configuration, without loading a weight."""
     from phi3k_trainer.model.loading import load_config, published_keys, resolve_base
     from phi3k_trainer.model.stored import check_keys, stored_weights
     from phi3k_trainer.prompts.tokenizer import SpecialTokens, load_tokenizer
@@ -117,7 +117,7 @@ def _verified_model(recipe: Recipe) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; the last line printed is the result as JSON. Returns the exit code."""
+    """Run the command line; the last line printed is the result as JSON. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="phi3k-cache", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     warming = verbs.add_parser("warm")

@@ -136,7 +136,7 @@ def _from_data_uri(uri: re.Match[str], text: str, column: str, max_bytes: int) -
 
 
 def _decoded(text: str, column: str, max_bytes: int) -> bytes:
-    if len(text) * 3 // 4 > 2 * max_bytes:  # so that nothing is decoded for nothing; line ends count a little
+    if len(text) * 3 // 4 > 2 * max_bytes:  # so that nothing is decoded in vain; line ends count a little
         raise UnusableRowError("too_many_bytes", _too_large(column, len(text) * 3 // 4, max_bytes))
     compact = "".join(text.split()).rstrip("=")
     try:

@@ -1,4 +1,4 @@
-"""What a person wants to know about prepared data before hours are spent on it."""
+"""What a person wants to know about prepared data before training on it for hours."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,10 +24,10 @@ from phi3k_trainer.recipe.recipe import Recipe
 NOT_COUNTED = (
     "Tokens are not counted, because the tokenizer of model.base is not on this machine: whether "
     "evaluation.max_new_tokens {} is enough for the answers is not known. Set model.base to a directory that "
-    "has it, or look for this remark at the start of the training."
+    "has the tokenizer, or look for the same note when training starts."
 )
 _SHARED_PICTURE = 0.1  # share of the rows from which one picture in common is worth a remark
-_TILTED = 1.5  # times the evaluation may be larger or smaller than asked for before that is worth a remark
+_TILTED = 1.5  # the evaluation may be this many times larger or smaller than asked for, without a remark
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DataCheck:
     different_pictures: int
     different_answers: int
     reasons: Mapping[str, int]
-    """Rows set aside by reason; with a model's tokenizer at hand also those that can't be encoded or are too long."""
+    """Rows set aside by reason; with a model's tokenizer also those that can't be encoded or are too long."""
     quarantine: str
     """The file that lists the rows set aside."""
     digest: str
@@ -73,7 +73,7 @@ class DataCheck:
     tokens: Spread | None
     """Positions a row; None without a tokenizer."""
     remarks: tuple[str, ...]
-    """What was not read, and what looks like a mistake but need not be one."""
+    """What was not read, and what may be a mistake."""
     shown: tuple[str, ...]
     """The first rows for training, as the model reads them."""
 
@@ -96,7 +96,7 @@ def check_dataset(
     Args:
         dataset: What `prepare_dataset` returned.
         num_crops: Crops a picture may have (`model.num_crops`).
-        encoder: Measures the rows in the model's own tokens, where its tokenizer is at hand.
+        encoder: Measures the rows in the model's own tokens, where its tokenizer is on this machine.
         max_tokens: A longer row will be set aside (`data.max_tokens`).
         max_new_tokens: Tokens that a generated answer may have (`evaluation.max_new_tokens`).
         eval_fraction: Share of the groups that was to be held out (`data.eval_fraction`).

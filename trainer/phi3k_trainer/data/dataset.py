@@ -1,4 +1,4 @@
-"""The one way from a recipe's data section to training and evaluation examples."""
+"""From a recipe's data section to training and evaluation examples: the only way there."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from phi3k_trainer.data.pictures.store import Store
 from phi3k_trainer.data.pictures.verifying import Failure
-from phi3k_trainer.data.prepared import FORMAT, Prepared, PreparedRow
-from phi3k_trainer.data.preparing import prepare
+from phi3k_trainer.data.prepare import prepare_rows
+from phi3k_trainer.data.prepared_rows import FORMAT, PreparedRow, PreparedRows
 from phi3k_trainer.data.quarantine import QuarantineReport, write_quarantine
 from phi3k_trainer.data.sources import reader_of
 from phi3k_trainer.data.splits import groups_of, split_of
@@ -23,7 +23,7 @@ from phi3k_trainer.recipe.recipe import Recipe
 from phi3k_trainer.run_directory import DATASET, QUARANTINE, REMEDIES, RunDirectory
 
 _DIGEST = re.compile("[0-9a-f]{64}")
-# Fields that don't change what preparing gives, or only whether it is accepted.
+# Fields that don't change the prepared data, or only whether it is accepted.
 _NOT_IN_FINGERPRINT: Mapping[str, bool | set[str]] = {
     "cache": True,
     "error_budget": True,
@@ -108,7 +108,7 @@ def prepare_dataset(
         prepared = _kept(folder, store, expected) if not retry_failures else None
         if prepared is None:
             known = {} if retry_failures else _permanent_failures(folder)
-            prepared = prepare(section, recipe.model.num_crops, store, known, progress)
+            prepared = prepare_rows(section, recipe.model.num_crops, store, known, progress)
             _check_same(expected, prepared, run_directory)
             prepared.write(folder / f"{prepared.digest}.jsonl")
             write_atomically(folder / "newest", prepared.digest.encode(), "data.cache")
@@ -124,8 +124,8 @@ def prepare_dataset(
 
 
 def _fingerprint(section: DataSection, num_crops: int) -> str:
-    said = section.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)
-    whole = [FORMAT, num_crops, said, reader_of(section.source).fingerprint(section)]
+    values = section.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT)
+    whole = [FORMAT, num_crops, values, reader_of(section.source).fingerprint(section)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -140,13 +140,13 @@ def _recorded_digest(run_record: Path | None) -> str | None:
         return digest
 
 
-def _kept(folder: Path, store: Store, expected: str | None) -> Prepared | None:
+def _kept(folder: Path, store: Store, expected: str | None) -> PreparedRows | None:
     """What an earlier call prepared, if it can be used as it is.
 
-    A new run doesn't take over failures that may have been bad luck; one that has begun sticks to its data.
+    A new run doesn't take over failures that may be temporary; a run that has begun keeps its data.
     """
     digest = expected or _newest(folder)
-    prepared = Prepared.read(folder / f"{digest}.jsonl") if digest else None
+    prepared = PreparedRows.read(folder / f"{digest}.jsonl") if digest else None
     if prepared is None or not prepared.is_intact(store):
         return None
     if expected is None and any(rejection.transient for rejection in prepared.rejections):
@@ -155,7 +155,7 @@ def _kept(folder: Path, store: Store, expected: str | None) -> Prepared | None:
 
 
 def _newest(folder: Path) -> str | None:
-    """The digest of what was prepared last, if it is recorded; the record is a memo, so a damaged one is none."""
+    """The digest of what was prepared last, if it is recorded; a damaged record counts as absent."""
     path = folder / "newest"
     digest = read_document(path).decode(errors="replace") if path.exists() else ""
     return digest if _DIGEST.fullmatch(digest) else None
@@ -163,7 +163,7 @@ def _newest(folder: Path) -> str | None:
 
 def _permanent_failures(folder: Path) -> dict[str, Failure]:
     newest = _newest(folder)
-    prepared = Prepared.read(folder / f"{newest}.jsonl") if newest else None
+    prepared = PreparedRows.read(folder / f"{newest}.jsonl") if newest else None
     return {
         rejection.location: Failure(rejection.reason, rejection.detail)
         for rejection in (prepared.rejections if prepared else ())
@@ -171,28 +171,28 @@ def _permanent_failures(folder: Path) -> dict[str, Failure]:
     }
 
 
-def _check_same(expected: str | None, prepared: Prepared, run_directory: Path | None) -> None:
+def _check_same(expected: str | None, prepared: PreparedRows, run_directory: Path | None) -> None:
     if expected is not None and prepared.digest != expected:
         raise DataError(
-            f"The data is no longer what the run in {run_directory} began with: it now has {len(prepared.rows)} usable "
-            f"rows with digest {prepared.digest[:12]}, the run began with {expected[:12]}. Going on would train on a "
-            "mixture. Put the files and the cache back as they were, or start a new run under another name."
+            f"the data is no longer what the run in {run_directory} began with: it now has {len(prepared.rows)} usable "
+            f"rows with digest {prepared.digest[:12]}, the run began with {expected[:12]}. Continuing would train on a "
+            "mixture. Put the files and the cache back as they were, or start a new run under another name"
         )
 
 
-def _check_usable(prepared: Prepared, quarantine: QuarantineReport, section: DataSection) -> None:
+def _check_usable(prepared: PreparedRows, quarantine: QuarantineReport, section: DataSection) -> None:
     origin = f"data.path {section.path}"
     if prepared.considered == 0:
-        raise DataError(f"{origin} has no rows.")
+        raise DataError(f"{origin} has no rows")
     quarantine.check_budget(section.error_budget)
     if not prepared.rows:
         raise DataError(
-            f"No row of {origin} can be used: all {prepared.considered} are in {quarantine.path}. "
-            f"The first: {prepared.rejections[0].detail}."
+            f"no row of {origin} can be used: all {prepared.considered} are in {quarantine.path}. "
+            f"The first: {prepared.rejections[0].detail}"
         )
 
 
-def _split(prepared: Prepared, quarantine: QuarantineReport, section: DataSection, store: Store) -> Dataset:
+def _split(prepared: PreparedRows, quarantine: QuarantineReport, section: DataSection, store: Store) -> Dataset:
     rows = [(row.key, [image.sha256 for image in row.images]) for row in prepared.rows]
     sides = split_of(rows, section.eval_fraction)
     examples = [_example(row, store) for row in prepared.rows]
@@ -225,7 +225,7 @@ def _empty_side(name: str, rows: Sequence[tuple[str, Sequence[str]]], section: D
             f"data.eval_fraction {section.eval_fraction:g} puts all {len(rows)} rows on the other side; rows that "
             f"share a key or a picture stay together, which makes {number} groups. Use more rows, another fraction"
         )
-    return f"No row is left for {name}: {why}, or data.eval_fraction 0 to train without evaluation."
+    return f"no row is left for {name}: {why}, or data.eval_fraction 0 to train without evaluation"
 
 
 def _example(row: PreparedRow, store: Store) -> Example:

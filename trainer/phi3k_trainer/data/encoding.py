@@ -122,8 +122,8 @@ class Encoder:
             )
         except DataError as error:
             raise DataError(
-                f"row {key}: its picture {image.path} was good when the data was prepared, and now: {error}. "
-                "Remove that file from the cache, or restore it, and run again with --resume."
+                f"row {key}: its picture {image.path} was good when the data was prepared, and now it is not: {error}. "
+                "Remove that file from the cache, or restore it, and run again with --resume"
             ) from error
         self._pictures.put(image.sha256, pixels)
         return pixels

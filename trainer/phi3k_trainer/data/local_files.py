@@ -38,11 +38,11 @@ class LocalFiles:
 
 
 def local_files(section: DataSection) -> LocalFiles:
-    """Find the files of `section`, reading its rows from end to end.
+    """Find the files of `section`; all of its rows are read.
 
     Raises:
         UsageError: the data is not on this machine.
-        DataError: a row names its picture by an absolute path, which leads nowhere else; or the source is damaged.
+        DataError: a row names its picture by an absolute path, which no other machine has; or the source is damaged.
         MissingInputError: the source is not there.
     """
     if source_named(section.source).reads == "nothing" or not names_local_path(section) or is_address(section.path):
@@ -86,7 +86,7 @@ def _pictures(section: DataSection) -> Iterator[str]:
             location = image.location or ""
             if location.startswith("/") and isinstance(elsewhere, Row) and elsewhere.images[number] == image:
                 raise DataError(
-                    f"{record.where} names its picture by the absolute path {location}, which leads nowhere in the "
+                    f"{record.where} names its picture by the absolute path {location}, which does not exist in the "
                     "cluster: write paths relative to the table, or to data.image_root"
                 )
             if location:

@@ -1,7 +1,7 @@
 """Which samples each optimiser step takes: a pure function of the seed and the lengths.
 
-Neither the number of processes nor the number of loader threads has a say, so a resumed run
-goes on with exactly the samples that were next, on any number of processes.
+Neither the number of processes nor that of loader threads changes the order, so a resumed run
+continues with exactly the samples that were next, on any number of processes.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Rows that can't be trained on: why, how many, and when they are too many."""
+"""Rows that can't be used for training: why, how many, and when they are too many."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -40,7 +40,7 @@ class QuarantineReport:
             f"{len(self.rejections)} of {self.considered} rows can't be used ({reasons}), more than data.error_budget "
             f"{error_budget:g} allows ({int(allowed)}). The first: {self.rejections[0].detail}. "
             f"Each is listed in {self.path}. "
-            "Correct the rows, or raise data.error_budget to train without them."
+            "Correct the rows, or raise data.error_budget to train without them"
         )
 
 

@@ -38,7 +38,7 @@ class RowBuilder:
         """Those of them that must hold a value in every row."""
 
     def build(self, record: Record) -> Row | Rejection:
-        """The row of `record`, or why there is none; whatever a record holds, it stops no other."""
+        """The row of `record`, or why there is none; one bad record never stops the others."""
         key = record.where
         try:
             digest = content_digest(record.columns)
@@ -94,7 +94,7 @@ def _is_unicode(text: str) -> bool:
 def _check_turns(turns: tuple[Turn, ...], num_images: int) -> None:
     for turn in turns:
         if not turn.text.strip():
-            raise UnusableRowError("empty_text", f"the {turn.role} says nothing")
+            raise UnusableRowError("empty_text", f"the turn of the {turn.role} is empty")
         if not _is_unicode(turn.text):
             raise UnusableRowError("bad_text", f"the {turn.role}'s text is not Unicode: {turn.text[:100]!r}")
     length = sum(len(turn.text) for turn in turns)
@@ -109,7 +109,7 @@ def _check_turns(turns: tuple[Turn, ...], num_images: int) -> None:
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows that count, in the order of their keys' hashes."""
+    """The chosen rows, in the order of their keys' hashes."""
 
     rows: tuple[Row, ...]
     rejections: tuple[Rejection, ...]

@@ -37,7 +37,7 @@ def split_of(rows: Sequence[tuple[str, Iterable[str]]], eval_fraction: float) ->
 
 
 def groups_of(rows: Sequence[tuple[str, Iterable[str]]]) -> list[int]:
-    """The number of each row's group: the index of the first row that it shares something with, maybe itself."""
+    """The number of each row's group: the index of the first row that it shares something with, or its own."""
     return _joined([_names(key, pictures) for key, pictures in rows])
 
 
@@ -46,7 +46,7 @@ def _names(key: str, pictures: Iterable[str]) -> list[Name]:
 
 
 def _position(name: Name) -> float:
-    """A number in [0, 1); its own salt, so that it has nothing to do with the order of the rows."""
+    """A number in [0, 1); its own salt, so that it does not depend on the order of the rows."""
     kind, text = name
     salt = "split" if kind == "key" else "split by picture"
     digest = hashlib.sha256(f"{salt}:{text}".encode(errors="surrogatepass")).digest()

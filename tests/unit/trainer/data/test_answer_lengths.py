@@ -1,4 +1,4 @@
-"""Which answers a generation of this many tokens can't give, and which value would do."""
+"""Which answers a generation of this many tokens can't give, and which value is enough."""
 
 import numpy as np
 from hypothesis import given
@@ -18,6 +18,6 @@ def test_the_value_that_would_do_leaves_no_answer_out_and_is_the_smallest(tokens
         assert all(one <= allowed for one in tokens)
         return
     assert f"{sum(one > allowed for one in tokens)} of {len(tokens)}" in remark
-    assert f"evaluation.max_new_tokens={found.longest} would do" in remark
+    assert f"evaluation.max_new_tokens={found.longest} is enough" in remark
     assert AnswerLengths.of(counted, found.longest).remark() is None
     assert AnswerLengths.of(counted, found.longest - 1).remark() is not None

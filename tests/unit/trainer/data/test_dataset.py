@@ -164,15 +164,15 @@ def test_an_empty_data_set_is_an_error(tmp_path: Path, cache: Path) -> None:
 
 def test_all_rows_in_quarantine_is_an_error_whatever_the_budget(tmp_path: Path, cache: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [{"title": "N.A.", "price": 1.0}])
-    with pytest.raises(DataError, match=r"No row of .* can be used"):
+    with pytest.raises(DataError, match=r"no row of .* can be used"):
         prepare(cache, path, image=None, error_budget=1.0)
 
 
 def test_an_empty_side_of_the_split_is_an_error(tmp_path: Path, cache: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [{"title": "Coat", "price": 1.0}])
-    with pytest.raises(DataError, match=r"No row is left for evaluation.*data\.eval_fraction 0 "):
+    with pytest.raises(DataError, match=r"no row is left for evaluation.*data\.eval_fraction 0 "):
         prepare(cache, path, image=None, eval_fraction=0.001)
-    with pytest.raises(DataError, match="No row is left for training"):
+    with pytest.raises(DataError, match="no row is left for training"):
         prepare(cache, path, image=None, eval_fraction=0.999)
 
 

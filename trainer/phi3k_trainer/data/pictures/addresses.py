@@ -1,4 +1,4 @@
-"""Connections only to addresses that a recipe from somebody else may reach."""
+"""Connections to permitted addresses only: a recipe may come from anyone."""
 
 import asyncio
 import ipaddress
@@ -90,7 +90,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     """
 
     def __init__(self, permitted: Callable[[IPAddress], bool]) -> None:
-        """Every address that a host resolves to is asked of `permitted`."""
+        """`permitted` decides about each address that a host resolves to."""
         self._permitted = permitted
         self._tcp = httpcore.AnyIOBackend()
 
@@ -125,9 +125,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         try:
             await self._permitted_addresses(host, port)
         except httpcore.ConnectError:
-            # Where loopback is permitted there is nothing to keep from the proxy.
+            # Where loopback is permitted, nothing has to be hidden from the proxy.
             if _may_be_an_address(host) and not self._permitted(_LOOPBACK):
-                raise ForbiddenAddressError(f"{host} is not a name, and no address that can be checked") from None
+                raise ForbiddenAddressError(f"{host} is neither a name nor an address that can be checked") from None
 
     async def _permitted_addresses(self, host: str, port: int) -> list[IPAddress]:
         addresses = await _resolve(host, port)

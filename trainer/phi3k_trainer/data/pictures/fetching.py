@@ -1,4 +1,4 @@
-"""Fetching pictures from URLs: concurrent, bounded in time, bytes and redirects, resumable, never trusting."""
+"""Fetching pictures from URLs: concurrent, bounded in time, bytes and redirects, resumable, trusting no server."""
 
 import asyncio
 import contextlib
@@ -38,12 +38,12 @@ _LARGEST_PORT = 65535
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-# Bodies of these types are pages about a picture, not the picture. Anything else is told by its bytes.
+# Bodies of these types are pages about a picture, not the picture. Anything else is recognised by its bytes.
 _NEVER_A_PICTURE = ("text/", "application/json", "application/xml", "application/xhtml", "video/", "audio/")
 
 
 class _AttemptError(Exception):
-    """One try at a URL failed; `wait_seconds` is what the server asked for before the next."""
+    """One attempt at a URL failed; `wait_seconds` is what the server asked for before the next."""
 
     def __init__(self, failure: Failure, wait_seconds: float | None = None) -> None:
         super().__init__(failure.detail)
@@ -53,7 +53,7 @@ class _AttemptError(Exception):
 
 @dataclass
 class _Host:
-    """A host that said "later": nobody asks it before then."""
+    """A host that asked to wait: no request goes to it before then."""
 
     not_before: float = 0.0
 
@@ -73,9 +73,9 @@ def fetch_pictures(
     Args:
         urls: Each is fetched once, however often it occurs.
         section: Concurrency, time-outs, attempts and caps.
-        store: Remembers where each URL led, so that an interrupted fetch goes on where it was.
+        store: Remembers where each URL led, so that an interrupted fetch continues where it was.
         verifier: Decides whether a body is a usable picture.
-        known_failures: URLs that are known to fail for good: not asked again.
+        known_failures: URLs that are known to fail permanently: not requested again.
         progress: Called in this thread after each URL; what it raises ends the fetch.
         permitted: Which addresses may be connected to; None: public ones, or all with `private_addresses`.
 
@@ -160,7 +160,7 @@ class _Fetcher:
             return _failed("broken_response", f"{url}: {type(error).__name__}: {error}", transient=True).failure
 
     async def _tried(self, url: str) -> Picture | Failure:
-        """The picture after as many attempts as it takes and the recipe allows."""
+        """The picture, after at most as many attempts as the recipe allows."""
         stored = await asyncio.to_thread(self._from_store, url)
         if stored is not None:
             return stored
@@ -186,7 +186,7 @@ class _Fetcher:
         return self._verifier.stored(str(fact["sha256"]))
 
     def _keep(self, url: str, body: bytes) -> Picture | Failure:
-        """Verify before storing: what is no picture leaves nothing behind."""
+        """Verify before storing: what is not a picture leaves nothing behind."""
         result = self._verifier.body(body)
         if isinstance(result, Picture):
             self._store.put(body)
@@ -208,7 +208,7 @@ class _Fetcher:
         return self._hosts.setdefault(httpx.URL(url).host, _Host())
 
     async def _attempt(self, url: str) -> bytes:
-        """One try: the body behind `url`, after redirects, or _AttemptError."""
+        """One attempt: the body behind `url`, after redirects, or _AttemptError."""
         limit = TOTAL_TIMEOUTS * self._section.timeout_seconds
         try:
             target = httpx.URL(url)
@@ -221,7 +221,7 @@ class _Fetcher:
             raise _failed("timeout", f"{url}: not done after {limit:g} s", transient=True) from None
         except httpcore.TimeoutException as error:
             raise _failed("timeout", f"{url}: no answer ({type(error).__name__})", transient=True) from error
-        except (httpcore.NetworkError, OSError) as error:  # OSError: what TLS complains about in the middle
+        except (httpcore.NetworkError, OSError) as error:  # OSError: errors of TLS in the middle
             raise _failed("connection", f"{url}: {error}", transient=True) from error
         except (httpcore.ProtocolError, httpcore.ProxyError) as error:
             raise _failed("broken_response", f"{url}: {error}", transient=True) from error
@@ -240,7 +240,7 @@ class _Fetcher:
                 if response.status in _REDIRECTS:
                     location = httpx.Headers(response.headers).get("location")
                     if location is None:
-                        raise _failed("bad_redirect", f"{url} redirects without saying where")
+                        raise _failed("bad_redirect", f"{url} redirects without an address")
                     url = url.join(location)
                     continue
                 return await self._body(url, response)
@@ -274,7 +274,7 @@ class _Fetcher:
     def _proxy_pool(self, address: str) -> httpcore.AsyncConnectionPool:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
         if proxy.url.scheme not in ("http", "https"):
-            raise UnavailableError(f"The environment names the proxy {proxy.url}, and only HTTP proxies are supported.")
+            raise UnavailableError(f"the environment names the proxy {proxy.url}, and only HTTP proxies are supported")
         return httpcore.AsyncHTTPProxy(
             _httpcore_url(proxy.url),
             proxy_auth=proxy.raw_auth,

@@ -1,4 +1,4 @@
-"""Reading a picture's file once, as a file: never a device, never more than allowed, again when storage falters."""
+"""Reading a picture's file: never a device, never more than allowed, with retries when storage fails."""
 
 import functools
 import os
@@ -74,7 +74,7 @@ def _attempt(path: Path, max_bytes: int | None, read: Read) -> PictureFile:
 
 
 def _read_once(path: Path, max_bytes: int | None, read: Read) -> PictureFile:
-    _check_kind(path, path.stat())  # before opening, which some devices answer with an action
+    _check_kind(path, path.stat())  # before opening: some devices start an action when they are opened
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         status = os.fstat(descriptor)
@@ -99,7 +99,7 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
         named = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
         raise PictureFileError("unreadable_file", f"{path} is {named}, not a file")
     if status.st_dev in _kernel_devices():
-        raise PictureFileError("unreadable_file", f"{path} is made up by the kernel, not a file")
+        raise PictureFileError("unreadable_file", f"{path} is a file of /proc or /sys, not one on a disk")
 
 
 @functools.cache

@@ -27,7 +27,7 @@ def read_objects(
         section: How many are read at once, and how large one may be.
         store: Remembers where each address led, so that an interrupted reading continues where it was.
         verifier: Decides whether an object is a usable picture.
-        known_failures: Addresses that are known to fail for good: not asked again.
+        known_failures: Addresses that are known to fail permanently: not requested again.
         progress: Called in this thread after each address; what it raises ends the reading.
 
     Raises:

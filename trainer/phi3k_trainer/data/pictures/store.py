@@ -11,7 +11,7 @@ from phi3k_trainer.files import decode_json, encode_json, read_document, write_a
 class Index:
     """Small JSON facts by name, one file each, so that concurrent processes need no lock.
 
-    Facts are memos: one that a power cut has torn counts as not there.
+    Facts only save work: one that was damaged by a power failure counts as absent.
     """
 
     def __init__(self, root: Path) -> None:
@@ -35,7 +35,7 @@ class Index:
         return self._root / digest[:2] / f"{digest}.json"
 
 
-# Changes whenever a picture that was found to be good might be refused now; earlier facts are not looked at again.
+# Change it whenever a picture that was found good might be refused now: earlier facts are not used then.
 _DECODING = 2
 
 
@@ -48,7 +48,7 @@ class Store:
         self.urls = Index(root / "urls")
         """URL -> {"url", "sha256"}: what makes fetching resume."""
         self.pictures = Index(root / f"pictures-{_DECODING}")
-        """SHA-256 -> {"width", "height"} of a picture that was decoded in full without a complaint."""
+        """SHA-256 -> {"width", "height"} of a picture that was decoded in full without an error."""
 
     def path(self, sha256: str) -> Path:
         """Where the picture with this hash is, or would be."""

@@ -29,7 +29,7 @@ class Failure:
     reason: str
     detail: str
     transient: bool = False
-    """Whether another run may have more luck."""
+    """Whether it may succeed in another run."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,6 @@ class Rejection:
     detail: str
     """What exactly was wrong, for a person."""
     transient: bool = False
-    """Whether the next run may have more luck (a time-out), as opposed to a fact (a 404)."""
+    """Whether the next run may succeed (after a time-out), as opposed to a permanent failure (a 404)."""
     location: str | None = None
     """URL or path of the picture that was at fault, if one was."""

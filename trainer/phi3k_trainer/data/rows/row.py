@@ -71,7 +71,7 @@ class UnusableRowError(Exception):
         self.reason = reason
 
 
-# What sets write for "we don't know". Not "NA" and "none": those are also a country and a word.
+# What data sets write for an unknown value. Not "NA" and "none": those are also a country and a word.
 _NO_VALUE = frozenset({"", "n.a.", "n.a", "n/a", "#n/a", "nan", "null", "<na>"})
 
 
@@ -89,5 +89,5 @@ def content_digest(columns: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> str:
-    """What JSON has no word for: bytes, dates, decimals."""
+    """Values that JSON can't express: bytes, dates, decimals."""
     return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)

@@ -1,1 +1,1 @@
-"""The sample catalogue: rendered products to start without real data, and tools that hold it against real data."""
+"""The sample catalogue: rendered products to start without real data, and tools that compare it with real data."""

@@ -18,7 +18,7 @@ BAND = 0.17
 """Width of stripes in the garment's unit square: 26 pixels of a 336-pixel picture, about a patch of 28."""
 CHECK_STEP = 0.5
 SUPERSAMPLED_UP_TO = 1024
-"""Larger pictures are drawn at their own size: their edges are fine without."""
+"""Larger pictures are drawn at their own size: their edges are smooth enough."""
 
 
 @dataclass(frozen=True)

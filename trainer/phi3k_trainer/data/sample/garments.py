@@ -10,7 +10,7 @@ Polygon = tuple[Point, ...]
 
 @dataclass(frozen=True)
 class Kind:
-    """A garment kind: how it is called, what it costs in its plainest form, and how it looks."""
+    """A garment kind: its name, what it costs in its plainest form, and how it looks."""
 
     name: str
     category: str
@@ -18,7 +18,7 @@ class Kind:
     matte: str
     """The material without a sheen."""
     glossy: str
-    """The material with a sheen: dearer, drawn with highlights."""
+    """The material with a sheen: more expensive, drawn with highlights."""
     base_price: float
     fabric: tuple[Polygon, ...]
     """Covered with colour and pattern."""
@@ -32,7 +32,7 @@ class Kind:
     shine: tuple[Point, ...] = field(default=((-0.18, -0.3), (0.2, 0.05)))
     """Where the highlights of a glossy material sit."""
     logo: Point = (0.0, 0.0)
-    """Where the enamel emblem of a dearer piece sits."""
+    """Where the enamel emblem of a more expensive piece sits."""
 
 
 def _arc(center: Point, radii: Point, start: float, end: float, count: int = 16) -> Polygon:

@@ -41,8 +41,8 @@ def write_catalogue_like(real: Path, rows: int, seed: int, directory: Path, *, i
 
     Kept: columns and types, frequencies of categories and of their combinations (those in at least five rows),
     quantiles of numbers within them (without the outermost per cent), lengths of texts, missing rates. Invented:
-    brands, websites, currencies, every text, address and identifier. The dearer a product within its group, the
-    dearer it looks, so the price can be learned from the picture.
+    brands, websites, currencies, every text, address and identifier. The more expensive a product within its group,
+    the more expensive it looks, so the price can be learned from the picture.
 
     Raises:
         MissingInputError: there is no table.
@@ -74,7 +74,7 @@ def _fingerprint(columns: Mapping[str, Column]) -> str:
 
 @dataclass(frozen=True)
 class _Look:
-    """Features that make a product dearer, and the ranks within its group that look so."""
+    """Features that make a product more expensive, and the ranks within its group that have them."""
 
     pattern: str
     glossy: bool
@@ -84,7 +84,7 @@ class _Look:
 
 
 def looks() -> list[_Look]:
-    """All looks from the plainest to the dearest; their ranks fill the range from 0 to 1."""
+    """All looks from the plainest to the most expensive; their ranks fill the range from 0 to 1."""
     kind = EXTENDED_KINDS[0]
     found = [Product(kind, "Red", *choice, discounted=False) for choice in combinations(PATTERN_FACTORS, *_BOTH)]
     listed: list[_Look] = []
@@ -225,7 +225,7 @@ def _fitted(product: Product, target: int, rng: random.Random) -> str:
 
 
 def _invented_names(name: str, column: Column) -> dict[Value, Value]:
-    """New names for the values of a column that would tell whose data it is, by falling frequency."""
+    """New names for the values of a column that would reveal whose data it is, by falling frequency."""
     if not column.present or not isinstance(column.present[0], str):
         return {}
     stem = next((invented for word, invented in INVENTED.items() if word in name.lower()), None)

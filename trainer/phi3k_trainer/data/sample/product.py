@@ -50,7 +50,7 @@ class Product:
 
     @property
     def dearness(self) -> float:
-        """How much dearer than the plainest piece of its kind: the factor that its features make."""
+        """How much more expensive than the plainest piece of its kind: the product of its features' factors."""
         glossy = GLOSSY_FACTOR if self.glossy else 1.0
         return PATTERN_FACTORS[self.pattern] * glossy * (LOGO_FACTOR if self.logo else 1.0)
 

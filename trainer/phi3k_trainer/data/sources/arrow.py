@@ -1,4 +1,4 @@
-"""From Arrow's columns to records, one value at a time, of those columns alone that are used."""
+"""From Arrow's columns to records, one value at a time, of the used columns only."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

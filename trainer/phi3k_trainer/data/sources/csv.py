@@ -24,7 +24,7 @@ _TAB = "\t"
 
 
 def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
-    """Rows of CSV files with a header line (tabs in .tsv); every value is the text that stands there.
+    """Rows of CSV files with a header line (tabs in .tsv); every value is its text.
 
     Raises:
         DataError: a column is missing, or the file is damaged.
@@ -37,7 +37,7 @@ def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
 
 
 def csv_file(file: TableFile, needed: tuple[str, ...], pictures: tuple[str, ...]) -> Rows:
-    """Rows of one file, and a remark where values over several lines look as if they had swallowed rows.
+    """Rows of one file, and a remark where values over several lines seem to contain rows.
 
     Raises:
         DataError: a column is missing, or the file is damaged.
@@ -63,7 +63,7 @@ def csv_file(file: TableFile, needed: tuple[str, ...], pictures: tuple[str, ...]
     if suspects:
         yield Remark(
             f"{len(suspects)} rows of {file.place} hold a quoted value over several lines that look like rows of their "
-            f"own, the first in {suspects[0]}: see that no quotation mark is missing."
+            f"own, the first in {suspects[0]}: check that no quotation mark is missing."
         )
 
 
@@ -76,11 +76,11 @@ def _holds_row(value: str, num_columns: int, delimiter: str) -> bool:
 def _header(file: TableFile, rows: Iterator[tuple[int, list[str] | str]]) -> list[str]:
     _, header = next(rows, (0, []))
     if isinstance(header, str):
-        raise DataError(f"{file.path} has no header line that can be read: {header}.")
+        raise DataError(f"{file.path} has no header line that can be read: {header}")
     try:
         "".join(header).encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{file.path} has a header that is not UTF-8: save the file as UTF-8.") from error
+        raise DataError(f"{file.path} has a header that is not UTF-8: save the file as UTF-8") from error
     return header
 
 

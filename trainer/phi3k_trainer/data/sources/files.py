@@ -1,4 +1,4 @@
-"""Finding the files of a source, and saying what is wrong when they or their columns are not there."""
+"""Finding the files of a source, and the errors when they or their columns are not there."""
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -60,9 +60,9 @@ def data_path(section: DataSection) -> Path:
     path = Path(section.path or "").expanduser().absolute()
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise MissingInputError(f"data.path {path} does not exist{_suggestion(path.name, siblings)}.")
+        raise MissingInputError(f"data.path {path} does not exist{_suggestion(path.name, siblings)}")
     if not (path.is_file() or path.is_dir()):
-        raise MissingInputError(f"data.path {path} is neither a file nor a directory, but a device, pipe or socket.")
+        raise MissingInputError(f"data.path {path} is neither a file nor a directory, but a device, pipe or socket")
     return path
 
 
@@ -100,7 +100,7 @@ def table_files(section: DataSection, suffixes: tuple[str, ...]) -> list[TableFi
     chosen = [file for file in files if table_suffix(file) in suffixes]
     if not chosen:
         others = f"; there are {names(files, root)}" if files else ""
-        raise MissingInputError(f"data.path {root} is a directory without any {' or '.join(suffixes)} file{others}.")
+        raise MissingInputError(f"data.path {root} is a directory without any {' or '.join(suffixes)} file{others}")
     return [table_file(section, file) for file in chosen]
 
 
@@ -109,7 +109,7 @@ def _refuse_other_kind(section: DataSection, file: Path, suffixes: tuple[str, ..
     if suffix not in suffixes and suffix in (*TABLE_SUFFIXES, *_UNREAD_SUFFIXES):
         raise DataError(
             f"data.path {file} ends in {suffix}, which source '{section.source}' does not read: it reads "
-            f"{', '.join(suffixes)} (text also compressed: {', '.join(COMPRESSED_SUFFIXES)})."
+            f"{', '.join(suffixes)} (text also compressed: {', '.join(COMPRESSED_SUFFIXES)})"
         )
 
 
@@ -164,11 +164,11 @@ def require_columns(needed: Iterable[str], available: Collection[str], origin: s
         suggestions = "".join(f" '{name}' is missing{_suggestion(name, available)}." for name in missing)
         raise DataError(
             f"{origin} lacks columns that the recipe's data section uses:{suggestions} "
-            f"The columns are: {', '.join(available) or 'none'}."
+            f"The columns are: {', '.join(available) or 'none'}"
         )
     repeated = [name for name in dict.fromkeys(needed) if list(available).count(name) > 1]
     if repeated:
-        raise DataError(f"{origin} has several columns named '{repeated[0]}': rename all but the one that is meant.")
+        raise DataError(f"{origin} has several columns named '{repeated[0]}': rename all but the one that is meant")
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

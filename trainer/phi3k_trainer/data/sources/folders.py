@@ -43,7 +43,7 @@ def partition_columns(root: Path, file: Path) -> Mapping[str, str | None]:
 
 
 def names(paths: Iterable[Path], root: Path) -> str:
-    """The first paths as they stand below `root`, for messages."""
+    """The first paths relative to `root`, for messages."""
     shown = [printable(path.relative_to(root).as_posix()) for path in paths]
     return ", ".join(shown[:NAMES_SHOWN]) + (", ..." if len(shown) > NAMES_SHOWN else "")
 
@@ -56,7 +56,7 @@ def _entries(directory: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     try:
         paths = list(directory.iterdir())
     except OSError as error:
-        raise blamed(error, directory, MissingInputError(f"{directory} can't be listed: {error.strerror}.")) from error
+        raise blamed(error, directory, MissingInputError(f"{directory} can't be listed: {error.strerror}")) from error
     for path in paths:
         if is_leftover(path.name):
             yield path

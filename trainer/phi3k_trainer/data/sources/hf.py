@@ -15,7 +15,7 @@ from phi3k_trainer.errors import DataError, MissingInputError, UnavailableError
 from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.storage import blamed
 
-_BATCH_ROWS = 64  # mapped from the disk, so what a batch weighs matters only where rows are chosen one by one
+_BATCH_ROWS = 64  # mapped from the disk, so the size of a batch matters only where rows are chosen one by one
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -39,13 +39,11 @@ def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     try:
         yield from arrow_records(batches, str(section.path), pictures, folder, labels, {})
     except (pa.ArrowException, OSError) as error:
-        raise blamed(
-            error, section.path, DataError(f"The data set '{section.path}' can't be read: {error}.")
-        ) from error
+        raise blamed(error, section.path, DataError(f"the data set '{section.path}' can't be read: {error}")) from error
 
 
 def fingerprint(section: DataSection) -> Fingerprint:
-    """The commit of a data set of the hub; of a directory, what tells whether its files have changed.
+    """The commit of a data set of the hub; of a directory, a value that changes with its files.
 
     Raises:
         MissingInputError: a local file or directory is not there.
@@ -91,23 +89,23 @@ def _load(section: DataSection) -> Any:
         return datasets.load_dataset(section.path, revision=section.revision, split=section.split)
     except (DatasetNotFoundError, FileNotFoundError) as error:
         if problem := certificates_problem():
-            raise UnavailableError(f"The data set '{section.path}' can't be had from the hub: {problem}.") from error
+            raise UnavailableError(f"the data set '{section.path}' can't be loaded from the hub: {problem}") from error
         raise MissingInputError(
-            f"There is no data set '{section.path}' on the hub or on this disk, or it needs a login "
+            f"there is no data set '{section.path}' on the hub or on this disk, or it needs a login "
             f"(set HF_TOKEN, or accept its terms on its page): {error}"
         ) from error
     except (ConnectionError, HfHubHTTPError, OfflineModeIsEnabled) as error:
         raise UnavailableError(
-            f"The data set '{section.path}' can't be had from the hub: {error}. Check the network, "
-            "or point data.path at a folder that save_to_disk wrote."
+            f"the data set '{section.path}' can't be loaded from the hub: {error}. Check the network, "
+            "or point data.path at a folder that save_to_disk wrote"
         ) from error
     except (ValueError, OSError, RuntimeError, DatasetsError) as error:
-        raise DataError(f"The data set '{section.path}' (split '{section.split}') can't be loaded: {error}") from error
+        raise DataError(f"the data set '{section.path}' (split '{section.split}') can't be loaded: {error}") from error
 
 
 def _split(splits: Any, section: DataSection) -> Any:
     if section.split not in splits:
-        raise DataError(f"{section.path} has no split '{section.split}'; it has: {', '.join(splits)}. Set data.split.")
+        raise DataError(f"{section.path} has no split '{section.split}'; it has: {', '.join(splits)}; set data.split")
     return splits[section.split]
 
 

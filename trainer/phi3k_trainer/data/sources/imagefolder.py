@@ -32,7 +32,7 @@ def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     """
     root = data_path(section)
     if not root.is_dir():
-        raise MissingInputError(f"data.path {root} is a file: source 'imagefolder' reads the directory it lies in.")
+        raise MissingInputError(f"data.path {root} is a file: source 'imagefolder' reads the directory it is in")
     files = files_below(root)
     tables = [table_file(section, file) for file in files if file.name in _METADATA]
     pictures = [file for file in files if file.suffix.lower() in _PICTURE_SUFFIXES]
@@ -55,7 +55,7 @@ def _described(tables: Iterable[TableFile], pictures: Iterable[Path], root: Path
             yield described
     others = [file for file in pictures if file not in named]
     if others:
-        text = f"{len(others)} pictures below {root} stand in no metadata and are not used: {names(others, root)}."
+        text = f"{len(others)} pictures below {root} are in no metadata and are not used: {names(others, root)}."
         yield Remark(text)
 
 
@@ -79,7 +79,7 @@ def _with_picture(record: Record) -> Record | Rejection:
 def _labelled_by_folder(root: Path, pictures: list[Path], needed: tuple[str, ...]) -> Iterator[Record]:
     if not pictures:
         raise MissingInputError(
-            f"data.path {root} has none of {', '.join(_METADATA)} and no picture ({', '.join(sorted(READ_SUFFIXES))})."
+            f"data.path {root} has none of {', '.join(_METADATA)} and no picture ({', '.join(sorted(READ_SUFFIXES))})"
         )
     require_columns(needed, ("file_name", "label"), f"{root} (pictures without metadata)")
     for file in pictures:

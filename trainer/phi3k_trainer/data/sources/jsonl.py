@@ -76,7 +76,7 @@ def json_rows(file: TableFile) -> Iterator[tuple[str, dict[str, Any] | Rejection
     if first.lstrip().startswith("["):
         return _rows_of_array(file, "".join(whole))
     if not first.strip().endswith("}"):
-        raise DataError(f"{file.path} is neither a JSON array of objects nor an object a line.")
+        raise DataError(f"{file.path} is neither a JSON array of objects nor one JSON object a line")
     return _rows_of_lines(file, whole)
 
 
@@ -97,7 +97,7 @@ def _rows_of_array(file: TableFile, text: str) -> Iterator[tuple[str, dict[str, 
     try:
         rows = _parsed(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file.path} is not JSON that can be read: {error}.") from error
+        raise DataError(f"{file.path} is not JSON that can be read: {error}") from error
     for number, row in enumerate(rows, start=1):
         where = f"{file.place}#{number}"
         yield where, _object(where, row)
@@ -116,12 +116,12 @@ def _integer(digits: str) -> int | str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object; a name that stands in it twice leaves open which value is meant."""
+    """The object; a name that appears twice is refused, since either value may be meant."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name '{twice}' stands in one object twice")
+        raise ValueError(f"the name '{twice}' appears twice in one object")
     return found
 
 

@@ -17,7 +17,7 @@ from phi3k_trainer.recipe.data import DataSection
 from phi3k_trainer.templates.image_tags import literal
 
 _MESSAGES = "messages"
-_PICTURES = "messages[].content"  # the column that a record's pictures are given in; what messages about one call it
+_PICTURES = "messages[].content"  # the column that a record's pictures are given in; its name in messages
 _ROLES: Mapping[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 _SHOWN_CHARACTERS = 100
 

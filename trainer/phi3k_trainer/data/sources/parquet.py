@@ -35,8 +35,8 @@ def read(section: DataSection, needed: tuple[str, ...]) -> Rows:
     files = table_files(section, PARQUET_SUFFIXES)
     if (data_path(section) / "_delta_log").is_dir():
         raise DataError(
-            f"data.path {section.path} is a Delta table, whose log says which of its files count; it is not read. "
-            "Write the rows you want to plain Parquet files."
+            f"data.path {section.path} is a Delta table, whose log decides which of its files count; it is not read. "
+            "Write the rows you want to plain Parquet files"
         )
     for file in files:
         yield from parquet_file(file, needed, section.image_columns)
@@ -60,7 +60,7 @@ def parquet_file(file: TableFile, needed: tuple[str, ...], pictures: tuple[str, 
             batches = _batches(file, table.metadata, columns)
             yield from arrow_records(batches, file.place, pictures, file.folder, class_names(schema), chosen)
     except (pa.ArrowException, OSError) as error:
-        raise blamed(error, file.path, DataError(f"{file.path} can't be read as Parquet: {error}.")) from error
+        raise blamed(error, file.path, DataError(f"{file.path} can't be read as Parquet: {error}")) from error
 
 
 def _batches(file: TableFile, metadata: pq.FileMetaData, columns: tuple[str, ...]) -> Iterator[pa.RecordBatch]:

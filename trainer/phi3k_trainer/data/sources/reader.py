@@ -17,7 +17,7 @@ Fingerprint = list[list[str | int]]
 
 
 def fingerprint_of_files(section: DataSection) -> Fingerprint:
-    """Name, size and time of each file of `data.path`; of an address, what the store says of each object.
+    """Name, size and time of each file of `data.path`; of an address, what the store reports of each object.
 
     Raises:
         MissingInputError: it is not there.
@@ -45,6 +45,6 @@ class Reader:
     A row that can't be read is a rejection, and what is left out and is not a row, such as a file, is a remark.
     """
     fingerprint: Callable[[DataSection], Fingerprint] = fingerprint_of_files
-    """What tells whether the input has changed."""
+    """A value that changes with the input."""
     make: Callable[[DataSection, Path], DataSection] = nothing_to_make
     """Makes what is to be read, below the directory of the cache if need be; returns the section with its path."""

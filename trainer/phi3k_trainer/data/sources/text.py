@@ -38,7 +38,7 @@ def text_lines(path: Path, newline: Literal["", "\n"]) -> Iterator[str]:
             start = stream.read(4)
         encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8-sig")
         if encoding == "utf-8-sig" and 0 in start:
-            raise DataError(f"{path} is not text in UTF-8 (there are zero bytes at its start): save it as UTF-8.")
+            raise DataError(f"{path} is not text in UTF-8 (there are zero bytes at its start): save it as UTF-8")
         errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
         with (
             cast("BinaryIO", pa.input_stream(str(path))) as stream,
@@ -46,9 +46,9 @@ def text_lines(path: Path, newline: Literal["", "\n"]) -> Iterator[str]:
         ):
             while line := text.readline(LONGEST_LINE + 1):
                 if len(line) > LONGEST_LINE:
-                    raise DataError(f"{path} has a line of more than {LONGEST_LINE:,} characters.")
+                    raise DataError(f"{path} has a line of more than {LONGEST_LINE:,} characters")
                 yield line
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not {error.encoding.upper()} as its first bytes say: {error}.") from error
+        raise DataError(f"{path} is not {error.encoding.upper()}, although it begins so: {error}") from error
     except (pa.ArrowException, OSError) as error:
-        raise blamed(error, path, DataError(f"{path} can't be read: {error}.")) from error
+        raise blamed(error, path, DataError(f"{path} can't be read: {error}")) from error

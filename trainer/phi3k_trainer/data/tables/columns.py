@@ -1,4 +1,4 @@
-"""Reads a table and says what each column is: the common ground of `--like`, `compare` and `report`."""
+"""Reads a table and finds the kind of each column: used by `--like`, `compare` and `report`."""
 
 import math
 from collections import Counter
@@ -26,7 +26,7 @@ MISSING_WORDS = frozenset({"", "N.A.", "NA", "N/A", "NAN", "NULL", "NONE", "-"})
 """Text that shops write where there is no value (compared in upper case)."""
 MOST_CATEGORIES = 200
 LEAST_ROWS_A_CATEGORY = 20
-"""A text column is a category when it has at most one value for so many rows."""
+"""A text column is a category when it has at most one different value for this many rows."""
 MOST_INTEGER_CATEGORIES = 12
 
 
@@ -67,7 +67,7 @@ class Column:
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value stands for none at all."""
+    """Whether a value means that there is none."""
     if isinstance(value, str):
         return value.strip().upper() in MISSING_WORDS
     return value is None or (isinstance(value, float) and not math.isfinite(value))
@@ -133,5 +133,5 @@ def _number_kind(present: list[int | float]) -> Kind:
 
 
 def is_image(name: str, kind: str) -> bool:
-    """Whether a column holds where pictures are, judged by its name."""
+    """Whether a column holds the places of pictures, by its name."""
     return kind in {"address", "text"} and any(word in name.lower() for word in IMAGE_WORDS)

@@ -14,7 +14,7 @@ from phi3k_trainer.errors import DataError
 FEWEST_ROWS = 5
 """A combination of categories in fewer real rows is not repeated: it might point at one product."""
 KEPT_SHARE = 0.9
-"""Columns join the common combinations as long as so large a share of rows stays in frequent ones."""
+"""Columns join the common combinations as long as at least this share of the rows stays in frequent ones."""
 FEWEST_FOR_QUANTILES = 30
 """A group with fewer rows uses the numbers of the whole table."""
 TRIM = 0.01
@@ -56,7 +56,7 @@ class NumberModel:
 
 @dataclass(frozen=True)
 class Structure:
-    """Everything that generating needs to know about a real table."""
+    """Everything that generation needs to know about a real table."""
 
     columns: tuple[tuple[str, str, str], ...]
     """Name, type and kind of each column, in order."""
@@ -66,7 +66,7 @@ class Structure:
     categories: Mapping[str, Mapping[Value, int]]
     """Frequencies of the category columns outside the groups."""
     anchor: str | None
-    """The numeric column whose rank within its group decides how dear a product looks."""
+    """The numeric column whose rank within its group decides how expensive a product looks."""
     numbers: Mapping[str, NumberModel]
     lengths: Mapping[str, Quantiles]
     """Characters of text and address columns."""
@@ -142,7 +142,7 @@ def _number_model(column: Column, anchor: Column, labels: Sequence[Group]) -> Nu
     members: dict[Group, list[float]] = {}
     for label, value in zip(compress(labels, known), values[known], strict=True):
         members.setdefault(label, []).append(float(value))
-    fewest = FEWEST_ROWS if is_ratio else FEWEST_FOR_QUANTILES  # a discount alone tells of no product, a price may
+    fewest = FEWEST_ROWS if is_ratio else FEWEST_FOR_QUANTILES  # a discount alone identifies no product, a price may
     by_group = {group: _quantiles(own) for group, own in members.items() if len(own) >= fewest}
     return NumberModel(by_group, _quantiles(values[known].tolist()), _grain(column.numbers), is_ratio)
 

@@ -95,7 +95,7 @@ def _look_at_pictures(listed: Mapping[str, Column], root: Path) -> _Pictures:
 
 
 def _caption(listed: Mapping[str, Column], row: int) -> str:
-    """The row's text and its price, or whatever stands for them."""
+    """The row's text and its price, or the columns closest to them."""
     texts = [column for column in listed.values() if column.kind == "text" and not is_image(column.name, column.kind)]
     numbers = [column for column in listed.values() if column.kind == "number"]
     return ", ".join(str(column.values[row]) for column in (*texts[:1], *numbers[:1]))

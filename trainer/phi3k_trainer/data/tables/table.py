@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 def write_once(directory: Path, made_from: Mapping[str, object], write: Callable[[Path], None]) -> Path:
     """Has `write` fill a directory that appears complete or not at all; does nothing when it is already there.
 
-    `made_from` says what the content follows from; it stands in the marker file. Several processes may call this
+    `made_from` identifies the input of the content; it is written to the marker file. Several processes may call this
     at once: the first to finish wins, the others use its result.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Prepared data on disk: what a run was made of, so that the next one starts at once and a resumed one never drifts."""
+"""The prepared rows of a data set, in a file: the next run starts at once, a resumed run gets the same rows."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from phi3k_trainer.prompts.conversation import Turn
 FORMAT = "phi3k/prepared/v2"
 """Changes whenever the same recipe and files would be prepared differently."""
 
-_REMEDY = "Remove it: the data is prepared again."
+_REMEDY = "Remove it: the data is prepared again"
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class PreparedRow:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything that preparing found out, in the order of the keys' hashes."""
+class PreparedRows:
+    """The result of preparing a data set, in the order of the keys' hashes."""
 
     rows: tuple[PreparedRow, ...]
     rejections: tuple[Rejection, ...]
@@ -108,7 +108,7 @@ class Prepared:
         write_atomically(path, b"".join(map(encode_json, (head, *rows, *self.rejections))), "data.cache")
 
     @classmethod
-    def read(cls, path: Path) -> "Prepared | None":
+    def read(cls, path: Path) -> "PreparedRows | None":
         """What `write` wrote to `<digest>.jsonl`; None when there is nothing, or something from another version.
 
         Raises:
@@ -131,13 +131,13 @@ class Prepared:
             return prepared
 
     def is_intact(self, store: Store) -> bool:
-        """Whether every picture is still where it was, unchanged as far as its size and time tell."""
+        """Whether every picture is still where it was, unchanged by its size and time."""
         images = {(image.sha256, image.path): image for row in self.rows for image in row.images}
         return all(image.is_unchanged(store) for image in images.values())
 
 
 def _line(item: Any) -> bytes:
-    """The form of a row that the digest stands for; other files are written by `encode_json`."""
+    """A row in the form that is hashed for the digest; other files are written by `encode_json`."""
     return json.dumps(item, separators=(",", ":"), default=vars).encode() + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""Prepare data: read and choose rows, fetch and verify their pictures, set aside what can't be used."""
+"""Preparing a data set: read and choose rows, fetch and verify their pictures, set aside what can't be used."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from phi3k_trainer.data.pictures.fetching import fetch_pictures
 from phi3k_trainer.data.pictures.objects import read_objects
 from phi3k_trainer.data.pictures.store import Store
 from phi3k_trainer.data.pictures.verifying import Failure, Picture, PictureVerifier
-from phi3k_trainer.data.prepared import Prepared, PreparedImage, PreparedRow
+from phi3k_trainer.data.prepared_rows import PreparedImage, PreparedRow, PreparedRows
 from phi3k_trainer.data.reading import RowBuilder, order_hash, select_rows
 from phi3k_trainer.data.rows.rejection import Rejection
 from phi3k_trainer.data.rows.row import Row
@@ -21,26 +21,26 @@ from phi3k_trainer.remote.addresses import is_address
 from phi3k_trainer.storage import tried_again
 
 
-def prepare(
+def prepare_rows(
     section: DataSection,
     num_crops: int,
     store: Store,
     known_failures: Mapping[str, Failure],
     progress: ProgressCallback | None,
-) -> Prepared:
-    """Read the source of `section` from end to end and have every picture verified.
+) -> PreparedRows:
+    """Read all rows of the source of `section`, and verify every picture.
 
     Args:
         section: The recipe's section `data`; of a source that makes what it reads, with the path of it.
         num_crops: Crops a picture may have; a picture too thin for them is set aside.
         store: Keeps fetched pictures and those that came as bytes; local files are used where they are.
-        known_failures: URLs that are known to fail for good: not asked again.
+        known_failures: URLs that are known to fail permanently: not requested again.
         progress: See `phi3k_trainer.progress`.
 
     Raises:
         DataError, MissingInputError, UnavailableError: the source can't be read (see its module in `sources`).
         StorageError: the store can't be written.
-        UnreadableStorageError: storage fails while a table or a picture is read, again and again.
+        UnreadableStorageError: storage fails in every attempt to read a table or a picture.
     """
     left_there = bring_tables(section, progress)
     builder, reader = RowBuilder(section), reader_of(section.source)
@@ -65,11 +65,11 @@ def prepare(
         if isinstance(outcome, Rejection):
             rejections.append(outcome)
             continue
-        # Equal cells in a copied folder show equal pictures under other names, which is known only now.
+        # Equal cells in a copied folder show equal pictures under other names, which is only known now.
         identity = (row.key, row.digest, *(image.sha256 for image in outcome.images))
         repeated += identity in rows
         rows.setdefault(identity, outcome)
-    return Prepared(
+    return PreparedRows(
         rows=tuple(rows.values()),
         rejections=tuple(sorted(rejections, key=lambda rejection: (order_hash(rejection.key), rejection.detail))),
         repeated=repeated,
