@@ -16,9 +16,11 @@ from tools.cluster.cluster import Cluster
 from tools.cluster.crowd import NAMESPACE, NODES, RUNS, crowd, crowded_cluster
 from tools.cluster.processes import cost, phi3k
 
+from phi3k_jobs.kinds import KINDS
+
 REPEATS = 9
 LIMIT_SECONDS = 2.0
-KINDS = "pytorchjobs,trainjobs,jobs.batch"
+RESOURCES = ",".join(f"{kind.job.plural}.{kind.job.group}" for kind in KINDS.values())
 
 
 def measure(cluster: Cluster) -> dict[str, dict[str, float]]:
@@ -27,8 +29,8 @@ def measure(cluster: Cluster) -> dict[str, dict[str, float]]:
     place = ("--namespace", NAMESPACE, "--kubeconfig", str(cluster.kubeconfig))
     kubectl = str(cluster.kubectl_program)
     pairs = {
-        "phi3k list": (["list"], ["get", KINDS, "--selector=phi3k/run"]),
-        "phi3k list --output json": (["list", "--output", "json"], ["get", KINDS, "--output=json"]),
+        "phi3k list": (["list"], ["get", RESOURCES, "--selector=phi3k/run"]),
+        "phi3k list --output json": (["list", "--output", "json"], ["get", RESOURCES, "--output=json"]),
         "phi3k status": (["status", running], ["describe", "pytorchjob", running]),
         "phi3k submit --dry-run": (
             ["submit", "demo", "--gpus", "8", "--name", "one-more", "--dry-run"],

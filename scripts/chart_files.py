@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 
 import yaml
 
-from phi3k_jobs.kinds import KINDS
+from phi3k_jobs.kinds import DEFAULT_KIND, KINDS
 from phi3k_jobs.objects import additions, around, job_spec, names, overlay, pod
 from phi3k_jobs.role import role
 from phi3k_trainer import contract
@@ -90,6 +90,7 @@ def facts() -> Schema:
             "digest_digits": around.DIGEST_DIGITS,
         },
         "kinds": kind_facts(),
+        "default_kind": DEFAULT_KIND,
         "part_of_a_gpu": cluster.PART_OF_A_GPU,
         "durations": {"units": durations.SECONDS, "longest_seconds": durations.LONGEST_SECONDS},
         "labels": label_facts(),

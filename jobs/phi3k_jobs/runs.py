@@ -53,8 +53,15 @@ def jobs_named(cluster: Cluster, name: str) -> Iterator[tuple[str, Manifest, Run
     """Yield the jobs of any kind with that name: object kind, job, and its run where it is one of phi3k's."""
     for kind in KINDS.values():
         job = cluster.get(kind.job.kind, name)
-        if job is not None:
+        if job is not None and not is_made_of_another(job):
             yield kind.job.kind, job, _run(kind, job) if is_run(job) else None
+
+
+def is_made_of_another(job: Manifest) -> bool:
+    """Return whether an operator has made the job of one with the same name, as of a TrainJob its JobSet."""
+    metadata = job["metadata"]
+    owners = metadata.get("ownerReferences", [])
+    return any(owner.get("controller") and owner["name"] == metadata["name"] for owner in owners)
 
 
 def find_run(cluster: Cluster, name: str) -> Run:

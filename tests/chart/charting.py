@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects.manifest import Manifest
 
 CHART = Path(__file__).parents[2] / "charts" / "phi3k"
@@ -44,15 +45,15 @@ class Helm:
 
 def job_of(rendered: list[Manifest]) -> Manifest:
     """The object that carries the run."""
-    (job,) = (entry for entry in rendered if entry["kind"] in {"PyTorchJob", "TrainJob", "Job"})
+    (job,) = (entry for entry in rendered if entry["kind"] in {kind.job.kind for kind in KINDS.values()})
     return job
 
 
 def container_of(rendered: list[Manifest]) -> Manifest:
-    """The trainer's container of a PyTorchJob or Job."""
-    spec = job_of(rendered)["spec"]
-    template = spec["template"] if "template" in spec else next(iter(spec["pytorchReplicaSpecs"].values()))["template"]
-    (container,) = template["spec"]["containers"]
+    """The trainer's container, of a job that holds the template of its pods."""
+    job = job_of(rendered)
+    kind = next(kind for kind in KINDS.values() if kind.job.kind == job["kind"])
+    (container,) = kind.pods(job)["spec"]["containers"]
     return dict(container)
 
 

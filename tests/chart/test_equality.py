@@ -280,9 +280,10 @@ def test_auto_takes_what_the_cluster_has(helm: Helm) -> None:
         return str(job_of(helm.template("demo", *(f"--api-versions={entry}" for entry in served)))["kind"])
 
     pytorchjob, trainjob = "kubeflow.org/v1/PyTorchJob", "trainer.kubeflow.org/v1alpha1/TrainJob"
-    assert kind(pytorchjob, trainjob) == "PyTorchJob"
-    assert kind(trainjob) == "TrainJob"
-    assert kind() == "Job"
+    jobset = "jobset.x-k8s.io/v1alpha2/JobSet"
+    assert kind(jobset, pytorchjob, trainjob) == "PyTorchJob"
+    assert kind(jobset, trainjob) == "TrainJob"
+    assert kind(jobset) == kind(jobset, "batch/v1/Job") == kind() == "Job"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from importlib.metadata import version
 import pytest
 import yaml
 
+from phi3k_jobs.kinds import KINDS
 from tests.chart.charting import CHART, Helm
 
 
@@ -31,7 +32,7 @@ def test_strict_linting_finds_nothing(helm: Helm) -> None:
     assert "WARNING" not in result.stdout
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_template_makes_one_object(helm: Helm, kind: str) -> None:
     values = ["--set=disruption_budget=true,pod_monitor=true,submitter.create=true", f"--set=kind={kind}"]
     values += ["--set=submitter.subjects[0].kind=Group,submitter.subjects[0].name=ml"]
@@ -40,7 +41,7 @@ def test_a_template_makes_one_object(helm: Helm, kind: str) -> None:
     sources = re.findall(r"^# Source: phi3k/templates/(.+)$", result.stdout, re.MULTILINE)
     assert len(sources) == len(set(sources))
     jobs = {"pytorchjob": {"pytorchjob.yaml"}, "trainjob": {"trainjob.yaml", "trainingruntime.yaml"}}
-    jobs["job"] = {"job.yaml", "service.yaml"}
+    jobs |= {"job": {"job.yaml", "service.yaml"}, "jobset": {"jobset.yaml"}}
     written = {str(path.relative_to(CHART / "templates")) for path in (CHART / "templates").rglob("*.yaml")}
     assert set(sources) == written - set.union(*(jobs[other] for other in jobs.keys() - {kind}))
 

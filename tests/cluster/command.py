@@ -17,6 +17,7 @@ from tools.cluster.processes import phi3k as command_line
 from tools.cluster.stand_in import overrides
 
 from phi3k.main import main
+from phi3k_jobs.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,11 @@ class Command:
 
     def objects(self) -> list[str]:
         """What phi3k has in the namespace, besides claims, as `Kind name`."""
-        kinds = "pytorchjobs,trainjobs,trainingruntimes,jobs.batch,pods,configmaps,services,serviceaccounts"
-        kinds += ",networkpolicies"
+        resources = {resource for kind in KINDS.values() for resource in (kind.job, *kind.needs)}
+        kinds = ["pods", "configmaps", "serviceaccounts", "networkpolicies"]
+        kinds += [f"{resource.plural}.{resource.group}".removesuffix(".") for resource in resources]
         found = self.cluster.kubectl(
-            "get", kinds, "--namespace", self.namespace, "--selector=phi3k/run", "--output=json"
+            "get", ",".join(kinds), "--namespace", self.namespace, "--selector=phi3k/run", "--output=json"
         )
         return sorted(f"{item['kind']} {item['metadata']['name']}" for item in json.loads(found)["items"])
 

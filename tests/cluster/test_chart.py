@@ -17,7 +17,7 @@ from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
 
 CHART = Path(__file__).parents[2] / "charts" / "phi3k"
-FINISHED = {"pytorchjob": "Succeeded", "trainjob": "Complete", "job": "Complete"}
+FINISHED = {"pytorchjob": "Succeeded", "trainjob": "Complete", "job": "Complete", "jobset": "Completed"}
 # Small enough to train within a minute on a busy machine, with everything a run has: evaluation and a checkpoint.
 SMALL = (
     "data.sample.rows=60",
@@ -132,7 +132,7 @@ def test_each_kind_of_job_ends_and_its_claims_stay(releases: Releases, kind: str
     releases.helm("uninstall", "my-run", "--wait")
     assert releases.claims() == claims
     assert set(claims) == {"phi3k-cache", "phi3k-runs"}
-    objects = "configmap,serviceaccount,service,networkpolicy,pytorchjob,trainjob,trainingruntime,job"
+    objects = "configmap,serviceaccount,service,networkpolicy,pytorchjob,trainjob,trainingruntime,job,jobset"
     names = releases.kubectl("get", objects, "--selector=phi3k/run=my-run", "--output=name")
     assert names == ""
 
@@ -168,6 +168,14 @@ def test_an_upgrade_to_another_kind_is_refused_and_the_run_goes_on(releases: Rel
     jobs = releases.kubectl("get", "pytorchjob,trainjob,job", "--selector=phi3k/run", "--output=name").split()
     assert [name for name in jobs if name.endswith("/my-run")] == jobs
     assert len(jobs) == 1
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_jobset_that_kubeflow_trainer_makes_of_a_trainjob_is_no_other_kind(releases: Releases) -> None:
+    values = written("sleep 600", ["cluster.kind=trainjob"])
+    releases.install("my-run", values)
+    releases.kubectl("wait", "jobset/my-run", "--for=create", "--timeout=60s")
+    releases.helm("upgrade", "my-run", str(CHART), "--values=-", "--dry-run=server", stdin=values)
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -15,6 +15,8 @@ import pytest
 from tools.cluster.cluster import Cluster
 from tools.cluster.stand_in import FOREVER
 
+from phi3k_jobs.kinds import KINDS
+
 from .command import Command
 from .conftest import new_namespace
 
@@ -227,36 +229,36 @@ def test_all_of_them_succeed(history: History) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize("kind", ["pytorchjob", "job", "trainjob"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_job_is_queued_preempted_and_started_again(empty_queue: Queue, kind: str) -> None:
-    phi3k = empty_queue.phi3k
-    empty_queue.submit("common", f"echo begun; {FOREVER}", kind)
-    phi3k.status_when("common", lambda status: status["state"] == "Running")
-    empty_queue.submit("urgent", "sleep 3", kind, urgent=True)
-    phi3k.status_when("common", lambda status: "preempted" in status["cause"])
-    assert phi3k("wait", "urgent").code == 0
-    phi3k.status_when("common", lambda status: status["state"] == "Running")
-    assert phi3k("logs", "common").out == "begun\n"
+    phi3k, common, urgent = empty_queue.phi3k, f"common-{kind}", f"urgent-{kind}"
+    empty_queue.submit(common, f"echo begun; {FOREVER}", kind)
+    phi3k.status_when(common, lambda status: status["state"] == "Running")
+    empty_queue.submit(urgent, "sleep 3", kind, urgent=True)
+    phi3k.status_when(common, lambda status: "preempted" in status["cause"])
+    assert phi3k("wait", urgent).code == 0
+    phi3k.status_when(common, lambda status: status["state"] == "Running")
+    assert phi3k("logs", common).out == "begun\n"
 
 
 @pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize("kind", ["pytorchjob", "job", "trainjob"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_suspended_run_leaves_its_place_to_others_until_it_is_resumed(empty_queue: Queue, kind: str) -> None:
     """Kueue would start its job again at once, had only that been suspended."""
-    phi3k = empty_queue.phi3k
-    empty_queue.submit("held", FOREVER, kind)
-    phi3k.status_when("held", lambda status: status["state"] == "Running")
-    assert phi3k("suspend", "held").code == 0
-    held = phi3k.status_when("held", lambda status: status["state"] == "Suspended")
-    assert "phi3k resume held" in held["action"]
-    assert phi3k("suspend", "held").code == 64
-    empty_queue.submit("other", FOREVER, kind)
-    phi3k.status_when("other", lambda status: status["state"] == "Running")
-    assert phi3k("resume", "held").code == 0
-    waiting = phi3k.status_when("held", lambda status: status["state"] == "Queued")
+    phi3k, held, other = empty_queue.phi3k, f"held-{kind}", f"other-{kind}"
+    empty_queue.submit(held, FOREVER, kind)
+    phi3k.status_when(held, lambda status: status["state"] == "Running")
+    assert phi3k("suspend", held).code == 0
+    suspended = phi3k.status_when(held, lambda status: status["state"] == "Suspended")
+    assert f"phi3k resume {held}" in suspended["action"]
+    assert phi3k("suspend", held).code == 64
+    empty_queue.submit(other, FOREVER, kind)
+    phi3k.status_when(other, lambda status: status["state"] == "Running")
+    assert phi3k("resume", held).code == 0
+    waiting = phi3k.status_when(held, lambda status: status["state"] == "Queued")
     assert f"in the queue {QUEUE}:" in waiting["cause"]
-    refused = phi3k("resume", "held")
+    refused = phi3k("resume", held)
     assert refused.code == 64
-    assert "held is not suspended: it is Queued" in refused.err
-    phi3k("cancel", "other", "--yes")
-    phi3k.status_when("held", lambda status: status["state"] == "Running")
+    assert f"{held} is not suspended: it is Queued" in refused.err
+    phi3k("cancel", other, "--yes")
+    phi3k.status_when(held, lambda status: status["state"] == "Running")

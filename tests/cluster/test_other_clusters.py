@@ -32,7 +32,14 @@ def bare(cluster: Cluster) -> Iterator[Command]:
         other.sandbox.destroy()
 
 
-@pytest.mark.parametrize(("kind", "words"), [("pytorchjob", "PyTorchJob (kubeflow.org/v1)"), ("trainjob", "TrainJob")])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("pytorchjob", "PyTorchJob (kubeflow.org/v1)"),
+        ("trainjob", "TrainJob"),
+        ("jobset", "JobSet (jobset.x-k8s.io/v1alpha2)"),
+    ],
+)
 def test_a_missing_operator_is_named_with_what_there_is_instead(bare: Command, kind: str, words: str) -> None:
     result = bare("submit", "demo", "--kind", kind)
     assert result.code == 69

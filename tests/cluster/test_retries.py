@@ -5,6 +5,8 @@ import json
 import pytest
 from tools.cluster.stand_in import FOREVER
 
+from phi3k_jobs.kinds import KINDS
+
 from .command import Command
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -16,7 +18,7 @@ def pods(phi3k: Command, run: str) -> list[str]:
     return [entry for entry in phi3k.objects() if entry.startswith(f"Pod {run}-")]
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_permanent_error_ends_a_run_at_once_and_its_pod_and_log_stay(phi3k: Command, kind: str) -> None:
     name = f"wrong-{kind}"
     script = f"echo '{TOLD}' > /dev/termination-log; echo its last words; exit 65"
@@ -28,14 +30,14 @@ def test_a_permanent_error_ends_a_run_at_once_and_its_pod_and_log_stay(phi3k: Co
     assert (status["state"], status["exit_code"], status["checkpoint"]) == ("Failed", 65, "/runs/x/step-7")
 
 
-@pytest.mark.parametrize("kind", ["trainjob", "job"])
+@pytest.mark.parametrize("kind", ["trainjob", "job", "jobset"])
 def test_an_error_worth_another_try_is_tried_again_as_often_as_the_recipe_says(phi3k: Command, kind: str) -> None:
     name = f"signal-{kind}"
     assert phi3k.submit(name, "exit 143", "--kind", kind, "--set", "cluster.retries=1", "--wait").code == 143
     assert len(pods(phi3k, name)) == 2
 
 
-@pytest.mark.parametrize("kind", ["trainjob", "job"])
+@pytest.mark.parametrize("kind", ["trainjob", "job", "jobset"])
 def test_a_deadline_that_has_passed(phi3k: Command, kind: str) -> None:
     assert phi3k.submit("late", FOREVER, "--kind", kind, "--set", "cluster.deadline=3s", "--wait").code == 75
     status = phi3k.status("late")

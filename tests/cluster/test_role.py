@@ -8,6 +8,7 @@ import yaml
 from tools.cluster.cluster import Cluster
 from tools.cluster.stand_in import FOREVER, overrides
 
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.role import ROLE_NAME, role
 
 from .command import Command
@@ -31,7 +32,7 @@ def colleague(cluster: Cluster, stand_in: None, tmp_path_factory: pytest.TempPat
         yield Command(cluster, name, str(kubeconfig))
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_verb_works_with_the_role(colleague: Command, kind: str) -> None:
     submitted = colleague.submit(kind, f"echo begun; {FOREVER}", "--kind", kind)
     assert submitted.code == 0, submitted.err

@@ -57,10 +57,11 @@ def a_run(kind: str, state: str) -> str:
 
 def pages(cluster: Cluster) -> Counter[str]:
     """How many lists of a namespace's jobs the API server has answered, by resource."""
+    plurals = "|".join(kind.job.plural for kind in KINDS.values())
     counts: Counter[str] = Counter()
     for line in cluster.kubectl("get", "--raw", "/metrics").splitlines():
         if line.startswith("apiserver_request_total{") and 'verb="LIST"' in line and 'scope="namespace"' in line:
-            resource = re.search(r'resource="(pytorchjobs|trainjobs|jobs)"', line)
+            resource = re.search(rf'resource="({plurals})"', line)
             if resource:
                 counts[resource[1]] += int(float(line.rpartition(" ")[2]))
     return counts

@@ -11,7 +11,9 @@ import pytest
 from tools.cluster.stand_in import FOREVER, overrides, recipe
 
 from phi3k_jobs.api.connection import connect
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.render import objects
+from phi3k_jobs.runs import jobs_named
 from phi3k_jobs.submit import submission
 from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import OutputError, UnavailableError
@@ -20,12 +22,12 @@ from .command import Command, Running
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
-KINDS = ("pytorchjob", "trainjob", "job")
-OBJECTS = {"pytorchjob": "pytorchjob", "trainjob": "trainjob", "job": "job.batch"}
 
-
-def job(phi3k: Command, kind: str, name: str) -> dict[str, Any]:
-    found = phi3k.cluster.kubectl("get", OBJECTS[kind], name, "--namespace", phi3k.namespace, "--output=json")
+def job(phi3k: Command, kind: KindName, name: str) -> dict[str, Any]:
+    resource = KINDS[kind].job
+    found = phi3k.cluster.kubectl(
+        "get", f"{resource.plural}.{resource.group}", name, "--namespace", phi3k.namespace, "--output=json"
+    )
     parsed: dict[str, Any] = json.loads(found)
     return parsed
 
@@ -84,6 +86,14 @@ def test_another_kind_under_a_taken_name_is_refused(phi3k: Command) -> None:
     assert "the name settled is taken" in result.err
     assert "by a Job of another recipe" in result.err
     assert [entry for entry in phi3k.objects() if "TrainJob" in entry or "TrainingRuntime" in entry] == []
+
+
+def test_the_jobset_that_kubeflow_trainer_makes_of_a_trainjob_is_no_run_of_its_own(phi3k: Command) -> None:
+    phi3k.submit("whole", FOREVER, "--kind", "trainjob")
+    phi3k.status_when("whole", lambda status: status["state"] == "Running")
+    phi3k.cluster.kubectl("get", "jobset", "whole", "--namespace", phi3k.namespace)
+    cluster = connect(kubeconfig=phi3k.kubeconfig, namespace=phi3k.namespace)
+    assert [kind for kind, _, _ in jobs_named(cluster, "whole")] == ["TrainJob"]
 
 
 @pytest.mark.parametrize("kinds", [("job", "job"), ("trainjob", "trainjob"), ("pytorchjob", "job")])

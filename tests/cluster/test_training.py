@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tools.cluster.cluster import Cluster
 
+from phi3k_jobs.kinds import KINDS
 from phi3k_trainer.errors import UnavailableError
 
 from .command import Command
@@ -103,7 +104,7 @@ def test_a_run_that_succeeded_says_its_loss_and_its_checkpoint(phi3k: Command, t
     assert "last checkpoint: /runs/job-1/checkpoints/step-000003" in told
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_pods_that_share_the_weights_end_with_the_loss_of_one_process(
     phi3k: Command, trained: Train, kind: str
 ) -> None:
@@ -116,7 +117,7 @@ def test_two_pods_that_share_the_weights_end_with_the_loss_of_one_process(
     assert together["progress"]["loss"] == two["3 train/loss"]
 
 
-@pytest.mark.parametrize("kind", ["pytorchjob", "trainjob", "job"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_log_of_each_pod_that_is_left_is_shown_by_phi3k_and_by_kubectl(
     phi3k: Command, trained: Train, kind: str
 ) -> None:

@@ -2,7 +2,7 @@
 
 Real are the API server, the scheduler, the controllers and so every Indexed Job; KWOK plays nodes and pods. No operator
 runs: it would work for ten minutes on so many jobs. What operators do for a run is done here: its pod, its conditions.
-The pods of PyTorchJobs and TrainJobs that have succeeded are gone, as they go with autoscaled nodes.
+The pods of the operators' jobs that have succeeded are gone, as they go with autoscaled nodes.
 """
 
 import json
@@ -41,7 +41,7 @@ RUNS = 2000
 GPUS = 8
 NAMESPACE = "crowd"
 # Of eight runs and of twenty runs in a row.
-KINDS: tuple[KindName, ...] = ("job", "pytorchjob", "pytorchjob", "trainjob", "job", *("pytorchjob",) * 3)
+KINDS: tuple[KindName, ...] = ("job", "pytorchjob", "pytorchjob", "trainjob", "jobset", *("pytorchjob",) * 3)
 STATES = ("Succeeded",) * 9 + ("Failed",) * 3 + ("Running",) * 6 + ("Pending", "Suspended")
 OUTCOME = "phi3k-test/outcome"
 KWOK_PORT = 10247
@@ -266,8 +266,23 @@ def trainjob_status(state: str) -> Manifest:
     }
 
 
+def jobset_status(state: str) -> Manifest:
+    """Return what JobSet says of a job in that state."""
+    types = {"Succeeded": "Completed", "Failed": "Failed", "Suspended": "Suspended"}
+    counts = {"active": 0, "failed": 0, "ready": int(state == "Running"), "succeeded": 0, "suspended": 0}
+    return {
+        "conditions": [condition(types[state], state)] if state in types else [],
+        "replicatedJobsStatus": [{"name": "node", **counts}],
+        "restarts": 0,
+    }
+
+
 # Of the kinds whose operator does not run here.
-STATUS: dict[KindName, Callable[[str], Manifest]] = {"pytorchjob": pytorchjob_status, "trainjob": trainjob_status}
+STATUS: dict[KindName, Callable[[str], Manifest]] = {
+    "pytorchjob": pytorchjob_status,
+    "trainjob": trainjob_status,
+    "jobset": jobset_status,
+}
 
 
 def condition(kind: str, reason: str, *, is_true: bool = True) -> Manifest:

@@ -31,7 +31,7 @@ PREEMPTED_EXIT_CODE = 143
 """The run was asked to stop, and what it had learned is saved."""
 UNREADABLE_STORAGE_EXIT_CODE = 144
 
-KindName = Literal["pytorchjob", "trainjob", "job"]
+KindName = Literal["pytorchjob", "trainjob", "job", "jobset"]
 """The kinds of job that can carry a run, in order of preference. `jobs` has a module for each."""
 
 # Environment variables.

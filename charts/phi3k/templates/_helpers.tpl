@@ -184,7 +184,13 @@ of different kinds write one run. Input: root, run, live (the job there is) and 
 {{- end -}}
 {{- range .run.facts.kinds -}}
   {{- if and (ne .name $.run.kind) ($.root.Capabilities.APIVersions.Has (printf "%s/%s" .apiVersion .kind)) -}}
-    {{- if lookup .apiVersion .kind $.root.Release.Namespace $.run.name -}}
+    {{- $other := lookup .apiVersion .kind $.root.Release.Namespace $.run.name -}}
+    {{- /* An operator may make it of the run itself, as of a TrainJob a JobSet of the same name. */ -}}
+    {{- $isPart := false -}}
+    {{- range dig "metadata" "ownerReferences" list $other -}}
+      {{- $isPart = or $isPart (eq .name $.run.name) -}}
+    {{- end -}}
+    {{- if and $other (not $isPart) -}}
       {{- fail (printf "the run %s is there as a %s, and a running job can't be changed: %s" $.run.name .kind $way) -}}
     {{- end -}}
   {{- end -}}

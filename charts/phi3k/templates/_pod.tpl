@@ -102,6 +102,22 @@ template:
   {{- include "phi3k.pod-template" (dict "run" .run "container" $container "fixed" $fixed) | nindent 2 }}
 {{- end -}}
 
+{{/* What Kubeflow's operators set: torchrun reads variables for its options. Input: run, host (the first replica's). */}}
+{{- define "phi3k.rendezvous" -}}
+{{- $option := .run.facts.torchrun -}}
+- name: {{ $option.nodes }}
+  value: {{ .run.nodes | toString | toJson }}
+- name: {{ $option.processes }}
+  value: {{ .run.processes | toString | toJson }}
+- name: {{ $option.master_address }}
+  value: {{ .host }}
+- {{ toJson $option.master_port }}
+- name: {{ $option.node_rank }}
+  valueFrom:
+    fieldRef:
+      fieldPath: {{ $option.node_rank_field }}
+{{- end -}}
+
 {{/* Where the pod may run; begins with a new line unless it is empty. */}}
 {{- define "phi3k.placement" -}}
 {{- with .cluster.node_selector }}

@@ -45,7 +45,7 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
 {{- $gpus := div (int $cluster.gpus) $nodes -}}
 {{- dict
   "name" $name
-  "kind" (include "phi3k.kind" (dict "kind" $cluster.kind "kinds" $facts.kinds "served" .Capabilities.APIVersions))
+  "kind" (include "phi3k.kind" (dict "kind" $cluster.kind "kinds" $facts.kinds "last" $facts.default_kind "served" .Capabilities.APIVersions))
   "cluster" $cluster
   "nodes" $nodes
   "gpus" $gpus
@@ -81,14 +81,17 @@ In force are phi3k's defaults, over them the recipe's section `cluster`, over th
 {{- pick $recipe "name" "cluster" "tracking" | toJson -}}
 {{- end -}}
 
-{{/* The kind of job; `auto` is the best that the cluster has. Input: kind (cluster.kind), kinds, served. */}}
+{{/*
+The kind of job; `auto` is the best that the cluster has. Input: kind (cluster.kind), kinds, served, and last: the kind
+that every cluster has, after which `auto` looks no further.
+*/}}
 {{- define "phi3k.kind" -}}
 {{- $kind := .kind -}}
 {{- if eq $kind "auto" -}}
-  {{- $kind = (last .kinds).name -}}
-  {{- range reverse .kinds -}}
-    {{- if $.served.Has (printf "%s/%s" .apiVersion .kind) -}}
-      {{- $kind = .name -}}
+  {{- range .kinds -}}
+    {{- $kind = .name -}}
+    {{- if or (eq .name $.last) ($.served.Has (printf "%s/%s" .apiVersion .kind)) -}}
+      {{- break -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}

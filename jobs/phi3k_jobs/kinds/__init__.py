@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from phi3k_jobs.kinds.job import JOB
+from phi3k_jobs.kinds.jobset import JOBSET
 from phi3k_jobs.kinds.kind import Kind
 from phi3k_jobs.kinds.pytorchjob import PYTORCHJOB
 from phi3k_jobs.kinds.trainjob import TRAINJOB
@@ -16,8 +17,10 @@ KINDS: Mapping[KindName, Kind] = MappingProxyType(
             PYTORCHJOB,
             TRAINJOB,
             JOB,
+            JOBSET,
         )
     }
 )
-"""By their names. `auto` takes the first that a cluster has; the last is the one that every cluster has."""
-DEFAULT_KIND: KindName = list(KINDS)[-1]
+"""By their names. `auto` takes the first that a cluster has, so none after `job`: those are taken by name only."""
+DEFAULT_KIND: KindName = JOB.name
+"""The one that every cluster has."""

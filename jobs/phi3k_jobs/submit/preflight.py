@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from phi3k_jobs.api.cluster import Cluster
 from phi3k_jobs.api.discovery import Capabilities, serves
+from phi3k_jobs.kinds import KINDS
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.shape import gpus_per_replica, num_nodes
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.errors import MissingInputError, PermissionDeniedError, RecipeError, UnavailableError
 from phi3k_trainer.planning import check_fits, shape_of
 from phi3k_trainer.recipe import Recipe
@@ -189,16 +191,12 @@ def _check_secrets(cluster: Cluster, recipe: Recipe) -> list[str]:
     return notes
 
 
-def queue_note(recipe: Recipe, capabilities: Capabilities, job: Manifest) -> list[str]:
+def queue_note(recipe: Recipe, capabilities: Capabilities, kind: KindName, job: Manifest) -> list[str]:
     """Return a note where a queue was asked for and nothing on the cluster heeds it.
 
     Kueue's webhook suspends a job that it manages, so the job as the server would store it tells.
     """
-    if recipe.cluster.queue is None:
-        return []
-    spec = job["spec"]
-    suspended = spec.get("suspend") or spec.get("runPolicy", {}).get("suspend")
-    if suspended:
+    if recipe.cluster.queue is None or KINDS[kind].state(job) == "Suspended":
         return []
     reason = "Kueue does not manage this kind of job here" if capabilities.kueue else "the cluster has no Kueue"
     return [f"the queue {recipe.cluster.queue} has no effect: {reason}. The job starts as soon as its pods fit"]

@@ -71,7 +71,7 @@ def submit(cluster: Cluster, recipe: Recipe, *, dry_run: bool = False) -> Submis
             remove(cluster, before)
         job = send(cluster, claims, own)
     if job is not None:
-        notes += queue_note(recipe, capabilities, job)
+        notes += queue_note(recipe, capabilities, kind, job)
     return Submission(recipe.name, cluster.namespace, kind, run_id, created=not dry_run, notes=tuple(notes))
 
 

@@ -1,4 +1,4 @@
-"""Runs and pods as a cluster stores them."""
+"""Runs, jobs and pods as a cluster stores them."""
 
 from typing import Any
 
@@ -8,6 +8,13 @@ from phi3k_jobs.runs import Run
 def run(state: str, **status: Any) -> Run:
     job = {"metadata": {"uid": "u"}, "spec": {}, "status": status}
     return Run("demo", "job", state, "2026-01-01T00:00:00Z", None, job)
+
+
+def merged(value: Any, patch: Any) -> Any:
+    """What a merge patch (RFC 7396) makes of a value."""
+    if not isinstance(value, dict) or not isinstance(patch, dict):
+        return patch
+    return {**value, **{key: merged(value.get(key), change) for key, change in patch.items()}}
 
 
 def pod(name: str, phase: str, created: str = "2026-01-01T00:00:00Z", rank: int = 0, **status: Any) -> dict[str, Any]:

@@ -33,19 +33,18 @@ def last(rendered: list[dict]) -> dict:
 
 def pods(rendered: list[dict]) -> dict:
     """The job's pod template, wherever its kind keeps it."""
-    spec = last(rendered)["spec"]
-    if "pytorchReplicaSpecs" in spec:
-        (replica,) = spec["pytorchReplicaSpecs"].values()
-        return replica["template"]
-    return jobs_spec(rendered)["template"]
+    kind = next(kind for kind in KINDS.values() if kind.job.kind == last(rendered)["kind"])
+    holder = kind.runtime or kind.job
+    return next(kind.pods(entry) for entry in rendered if entry["kind"] == holder.kind)
 
 
 def jobs_spec(rendered: list[dict]) -> dict:
-    """The spec of a Job, or of the one that a TrainJob's runtime describes."""
-    if last(rendered)["kind"] == "Job":
-        return last(rendered)["spec"]
-    (runtime,) = [entry for entry in rendered if entry["kind"] == "TrainingRuntime"]
-    (workers,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    """The spec of a Job, or of the one that a JobSet or a TrainJob's runtime describes."""
+    job = last(rendered)
+    if job["kind"] == "Job":
+        return job["spec"]
+    runtimes = [entry["spec"]["template"] for entry in rendered if entry["kind"] == "TrainingRuntime"]
+    (workers,) = (runtimes or [job])[0]["spec"]["replicatedJobs"]
     return workers["template"]["spec"]
 
 
@@ -192,7 +191,7 @@ def test_the_operator_gets_its_time_out_before_the_pod_is_killed() -> None:
     assert int(environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) < 600
 
 
-@pytest.mark.parametrize("kind", ["trainjob", "job"])
+@pytest.mark.parametrize("kind", ["trainjob", "job", "jobset"])
 def test_permanent_errors_fail_a_job_at_once_and_evictions_cost_no_retry(kind: str) -> None:
     wanted = recipe("cluster.gpus=16", "cluster.retries=2")
     workers = jobs_spec(objects(wanted, kind=kind))
@@ -210,6 +209,32 @@ def test_a_trainjob_has_a_runtime_of_its_own_that_others_come_between() -> None:
     assert (config_map["kind"], policy["kind"]) == ("ConfigMap", "NetworkPolicy")
     assert (job["spec"]["runtimeRef"]["kind"], job["spec"]["runtimeRef"]["name"]) == ("TrainingRuntime", "demo")
     assert job["spec"]["trainer"] == {"numNodes": 2, "numProcPerNode": 8}
+
+
+@pytest.mark.parametrize("kind", ["job", "jobset"])
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_job_has_one_index_a_node(kind: str, nodes: int) -> None:
+    spec = jobs_spec(objects(recipe(f"cluster.gpus={8 * nodes}"), kind=kind))
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", nodes, nodes)
+
+
+def test_the_replicas_of_a_jobset_meet_at_the_address_that_its_operator_makes() -> None:
+    """A pod's host is <JobSet>-<entry>-<Job's index>-<pod's index>, in the JobSet's subdomain."""
+    rendered = objects(recipe("cluster.gpus=16"), kind="jobset")
+    spec = last(rendered)["spec"]
+    (workers,) = spec["replicatedJobs"]
+    assert spec["network"] == {"enableDNSHostnames": True, "subdomain": "demo"}
+    assert workers["replicas"] == 1
+    (container,) = pods(rendered)["spec"]["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["PET_MASTER_ADDR"] == f"demo-{workers['name']}-0-0.demo"
+    assert environment["PET_NNODES"] == "2"
+    assert KINDS["jobset"].made_job_of("demo") == f"demo-{workers['name']}-0"
+
+
+def test_a_jobset_fails_with_its_job() -> None:
+    """A policy of its own would make all pods again, and take the logs of those that failed."""
+    assert "failurePolicy" not in last(objects(recipe("cluster.retries=2"), kind="jobset"))["spec"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -334,7 +359,7 @@ def test_secrets_reach_the_trainer_by_reference(kind: str) -> None:
 def test_a_variables_value_stands_in_the_pod_alone(kind: str) -> None:
     rendered = objects(recipe("cluster.env.WHERE=only-here"), kind=kind)
     where = [entry["kind"] for entry in rendered if "only-here" in json.dumps(entry)]
-    assert where == ["TrainingRuntime" if kind == "trainjob" else last(rendered)["kind"]]
+    assert where == [(KINDS[kind].runtime or KINDS[kind].job).kind]
     (container,) = pods(rendered)["spec"]["containers"]
     assert {"name": "WHERE", "value": "only-here"} in container["env"]
     assert "only-here" not in json.dumps([part for name, part in container.items() if name != "env"])
@@ -388,6 +413,8 @@ def test_the_longest_name_fits_into_every_label_and_object(kind: str) -> None:
 
 def test_a_finished_job_is_kept_until_it_is_cancelled_where_no_time_is_set() -> None:
     kept = recipe("cluster.keep_finished=null")
-    assert "ttlSecondsAfterFinished" not in objects(kept, kind="job")[-1]["spec"]
+    an_hour = recipe("cluster.keep_finished=1h")
+    for kind in ("job", "jobset"):
+        assert "ttlSecondsAfterFinished" not in objects(kept, kind=kind)[-1]["spec"]
+        assert objects(an_hour, kind=kind)[-1]["spec"]["ttlSecondsAfterFinished"] == 3600
     assert "ttlSecondsAfterFinished" not in objects(kept, kind="pytorchjob")[-1]["spec"]["runPolicy"]
-    assert objects(recipe("cluster.keep_finished=1h"), kind="job")[-1]["spec"]["ttlSecondsAfterFinished"] == 3600

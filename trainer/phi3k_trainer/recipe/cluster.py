@@ -112,7 +112,7 @@ class ClusterSection(Section):
     """The size of the job, and where it runs."""
 
     kind: Literal["auto", KindName] = "auto"
-    """auto takes what the cluster has: pytorchjob, else trainjob, else job; where no cluster is asked, job."""
+    """auto takes the first of pytorchjob, trainjob and job that the cluster has; where no cluster is asked, job."""
     namespace: str | None = Field(default=None, pattern=NAMESPACE)
     """Namespace; null: that of the current context."""
     image: str = "ghcr.io/phi3k/phi3k:0.1.0"

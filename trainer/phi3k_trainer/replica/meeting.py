@@ -51,7 +51,7 @@ class MeetingPoint:
 
 
 def meeting_point(environment: Mapping[str, str], hostname: str) -> MeetingPoint | None:
-    """Read what a PyTorchJob, a TrainJob or a Job tells torchrun; None for a replica that is alone.
+    """Read what each kind of job tells torchrun; None for a replica that is alone.
 
     Args:
         environment: PET_NNODES, and PET_RDZV_ENDPOINT (an elastic PyTorchJob) or PET_MASTER_ADDR, PET_MASTER_PORT and

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
+from phi3k_jobs.api.discovery import Capabilities
 from phi3k_jobs.api.resources import RESOURCES
 from phi3k_jobs.causes.replicas import container_of, rank_of
 from phi3k_jobs.kinds import DEFAULT_KIND, KINDS
@@ -14,18 +15,12 @@ from phi3k_jobs.render import objects
 from phi3k_trainer.contract import KindName
 from phi3k_trainer.recipe import load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
+from tests.unit.jobs.making import merged
 
 
 def rendered(kind: KindName, *overrides: str) -> list[Manifest]:
     shared = ["cluster.cache.access_modes=[ReadWriteMany]", "cluster.runs.access_modes=[ReadWriteMany]"]
     return objects(load_recipe(ready_recipe("demo"), [*shared, *overrides]), kind=kind)
-
-
-def merged(value: Any, patch: Any) -> Any:
-    """What a merge patch (RFC 7396) makes of a value."""
-    if not isinstance(value, dict) or not isinstance(patch, dict):
-        return patch
-    return {**value, **{key: merged(value.get(key), change) for key, change in patch.items()}}
 
 
 def template(kind: KindName, made: list[Manifest]) -> Manifest:
@@ -39,8 +34,17 @@ def test_the_recipe_names_the_kinds_that_there_are_best_first() -> None:
     assert get_args(KindName) == tuple(KINDS)
 
 
-def test_the_kind_that_needs_no_operator_comes_last() -> None:
+def test_the_kind_that_every_cluster_has_needs_no_operator() -> None:
     assert KINDS[DEFAULT_KIND].job.api_version == "batch/v1"
+
+
+@pytest.mark.parametrize("lacking", range(len(KINDS)))
+def test_auto_takes_the_best_that_the_cluster_has_and_none_after_that_which_every_cluster_has(lacking: int) -> None:
+    in_order = list(KINDS)
+    there = tuple(kind for kind in in_order if kind == DEFAULT_KIND or kind in in_order[lacking:])
+    chosen = Capabilities(there, kueue=True).choose(load_recipe(ready_recipe("demo"), ["cluster.kind=auto"]))
+    assert chosen == there[0]
+    assert in_order.index(chosen) <= in_order.index(DEFAULT_KIND)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -95,6 +99,11 @@ def test_a_pod_shows_its_trainer_beside_a_sidecar_and_its_rank(kind: KindName) -
         ("pytorchjob", {"conditions": [{"type": "Succeeded", "status": "True"}]}, "Succeeded"),
         ("trainjob", {"jobsStatus": [{"name": "node", "ready": 1}]}, "Running"),
         ("trainjob", {"conditions": [{"type": "Complete", "status": "True"}]}, "Succeeded"),
+        ("jobset", {"replicatedJobsStatus": [{"name": "node", "ready": 1}]}, "Running"),
+        ("jobset", {"replicatedJobsStatus": [{"name": "node", "ready": 0, "active": 1}]}, "Pending"),
+        ("jobset", {"conditions": [{"type": "Suspended", "status": "True"}]}, "Suspended"),
+        ("jobset", {"conditions": [{"type": "Completed", "status": "True"}]}, "Succeeded"),
+        ("jobset", {"conditions": [{"type": "Failed", "status": "True"}]}, "Failed"),
         ("job", {"active": 1, "ready": 0}, "Pending"),
         ("job", {"active": 1, "ready": 1}, "Running"),
         ("job", {"conditions": [{"type": "Complete", "status": "True"}]}, "Succeeded"),

@@ -4,9 +4,14 @@ from typing import Any
 
 import pytest
 
-from phi3k_jobs.submit.preflight import check_memory, check_nodes
+from phi3k_jobs.api.discovery import Capabilities
+from phi3k_jobs.kinds import KINDS
+from phi3k_jobs.render import objects
+from phi3k_jobs.submit.preflight import check_memory, check_nodes, queue_note
+from phi3k_trainer.contract import KindName
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.recipe.ready import ready_recipe
+from tests.unit.jobs.making import merged
 
 POOL = "cloud.google.com/gke-nodepool"
 L4_MEBIBYTES, T4_MEBIBYTES = 23034, 15360
@@ -47,3 +52,12 @@ def test_the_memory_of_the_gpus_that_are_up_is_a_note_too() -> None:
     (note,) = check_memory(recipe("burberry-full-8gpu"), [node(1, T4_MEBIBYTES)])
     assert "on each device, which has 15.0" in note
     assert check_memory(recipe("burberry-full-8gpu"), [node(8, 81559)]) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_queue_has_no_effect_on_a_job_that_nothing_has_suspended(kind: KindName) -> None:
+    queued = recipe("demo", "cluster.queue=team")
+    job, capabilities = objects(queued, kind=kind)[-1], Capabilities((kind,), kueue=True)
+    (note,) = queue_note(queued, capabilities, kind, job)
+    assert "the queue team has no effect: Kueue does not manage this kind of job here" in note
+    assert queue_note(queued, capabilities, kind, merged(job, KINDS[kind].suspension(True))) == []

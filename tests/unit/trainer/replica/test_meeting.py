@@ -86,6 +86,16 @@ def silent_store(port: int) -> Iterator[socket.socket]:
             "demo-node-0-0",
             MeetingPoint("demo-node-0-0.demo", 29500, True, "demo-node-0-0", ("demo-node-0-0", "demo-node-0-1"), 2),
         ),
+        (  # a JobSet
+            {
+                "PET_NNODES": "2",
+                "PET_NODE_RANK": "1",
+                "PET_MASTER_ADDR": "demo-node-0-0.demo",
+                "PET_MASTER_PORT": "23456",
+            },
+            "demo-node-0-1",
+            MeetingPoint("demo-node-0-0.demo", 23456, False, "demo-node-0-1", ("demo-node-0-0", "demo-node-0-1"), 2),
+        ),
         (  # addresses that don't count replicas
             {"PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "10.0.0.7", "PET_MASTER_PORT": "23456"},
             "gpu-host",
