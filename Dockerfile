@@ -32,6 +32,10 @@ RUN /build/tools/bin/hatchling build --target wheel --directory dist \
     && /build/tools/bin/cyclonedx-py environment --output-format JSON \
     --output-file /install/sbom.cdx.json /opt/phi3k/bin/python
 
+# For a release, which publishes it beside the image: build --target sbom --output type=local,dest=DIRECTORY
+FROM scratch AS sbom
+COPY --from=package /install/sbom.cdx.json /
+
 FROM ${BASE_IMAGE}
 # torch asks the passwd database for the user's name.
 RUN echo "phi3k:x:10001:10001:phi3k:/home/phi3k:/usr/sbin/nologin" >> /etc/passwd \

@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 IMAGE ?= phi3k:dev
+HELM ?= helm
 VENV := .venv
 BIN := $(VENV)/bin
 # Zensical apart: what it needs and what phi3k needs are not resolved together.
@@ -10,7 +11,7 @@ SITE_VENV := .venv-site
 # One thread each, since two test processes run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
 .PHONY: help install install-dev demo lint types check test test-unit test-golden test-faults test-end-to-end test-demo \
-	test-pictures test-chart site image bench lock clean
+	test-pictures test-chart site image release release-packages release-image bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -88,8 +89,16 @@ test-stores: cluster-build ## data and models in an S3-compatible server
 	$(PYTEST) tests/stores
 
 image: ## build the trainer image with docker, podman or buildah: make image IMAGE=registry/phi3k:0.1.0
-	@builder=$$(command -v docker || command -v podman || command -v buildah) || { echo "no docker, podman or buildah" >&2; exit 1; }; \
-	"$$builder" build --build-arg REVISION="$$(git describe --always --abbrev=40 --dirty)" --tag "$(IMAGE)" .
+	@scripts/image --tag "$(IMAGE)"
+
+release: release-packages ## everything of a release but the upload, in dist: make release IMAGE=registry/phi3k:0.1.0 [ARCHIVE=file]
+	@$(MAKE) --no-print-directory release-image
+
+release-packages: $(VENV)/.installed-dev ## its wheel, source distribution, chart, notes and checksums, without the image
+	$(BIN)/python scripts/release.py packages dist "$(HELM)"
+
+release-image: $(VENV)/.installed-dev ## its image, with the SBOM in dist
+	PYTHON=$(BIN)/python scripts/release-image dist "$(IMAGE)" $(ARCHIVE)
 
 bench: $(VENV)/.installed-dev ## measure parity with the published code
 	$(BIN)/python bench/parity.py
