@@ -157,7 +157,7 @@ def test_a_pytorchjob_that_gets_nowhere_gives_up(runs: Runs, product_image: str)
     runs.train("vain", product_image, "cluster.kind=pytorchjob", "cluster.retries=1", TOO_LITTLE_MEMORY)
     status = runs.status_when("vain", lambda status: status["state"] == "Failed", 120)
     assert "gave up: the last 2 attempts made no checkpoint, and cluster.retries is 1" in status["cause"]
-    assert "the container has used more memory than it may" in status["cause"]
+    assert "the container has used more memory than its limit" in status["cause"]
     assert status["exit_code"] == 70
 
 

@@ -61,4 +61,4 @@ def test_a_process_that_was_killed_is_named_by_its_signal() -> None:
 def test_what_the_kernel_killed_for_its_memory_says_so(status: int, killed_by: int | None) -> None:
     outcome = combine([], status, deadline_passed=False, killed_by=killed_by, out_of_memory=True)
     assert outcome.exit_code == 137
-    assert "more memory than it may" in outcome.message
+    assert "more memory than its limit" in outcome.message
