@@ -1,4 +1,4 @@
-"""What the cluster's verbs share: which cluster, which namespace, and where a run is placed and how large it is."""
+"""Options that the cluster's verbs share: the cluster, the namespace, and the size and placement of a run."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,20 +14,25 @@ DEFAULT_RECIPE = "burberry-lora"
 
 
 KindChoice = Literal["auto", KindName]
-"""Which object carries the run; auto takes what the cluster has."""
+"""Kind of Kubernetes job; auto takes the best that the cluster has."""
 
 ContextOption = Annotated[
-    str | None, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig; else the current one.")
+    str | None, typer.Option("--context", metavar="NAME", help="Context of the kubeconfig; default: the current one.")
 ]
 KubeconfigOption = Annotated[
     str | None,
-    typer.Option("--kubeconfig", metavar="FILE", help="Kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own."),
+    typer.Option(
+        "--kubeconfig", metavar="FILE", help="Kubeconfig; default: KUBECONFIG, ~/.kube/config or the pod's own."
+    ),
 ]
 NamespaceOption = Annotated[
-    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Namespace; else the recipe's or context's.")
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NAME", help="Namespace; default: the recipe's or the context's."),
 ]
 GpusOption = Annotated[int | None, typer.Option("--gpus", min=0, help="Total number of GPUs; 0 trains on the CPU.")]
-KindOption = Annotated[KindChoice | None, typer.Option("--kind", help="The object that carries the run.")]
+KindOption = Annotated[
+    KindChoice | None, typer.Option("--kind", help="Kind of Kubernetes job; `auto` uses the best that the cluster has.")
+]
 NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the run.")]
 RunNameArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run (see `phi3k list`).")]
 
@@ -41,7 +46,7 @@ def read_placed_recipe(
     name: str | None = None,
     namespace: str | None = None,
 ) -> "Recipe":
-    """Load the recipe with what the options say of its place; they outweigh `--set`."""
+    """Load the recipe with the options that size and place it; these override `--set`."""
     return trace_placed_recipe(reference, overrides, gpus=gpus, kind=kind, name=name, namespace=namespace)[0]
 
 
@@ -54,13 +59,13 @@ def trace_placed_recipe(
     name: str | None,
     namespace: str | None,
 ) -> "tuple[Recipe, Origins]":
-    """Load the recipe as `read_placed_recipe` does, and say where each value comes from."""
+    """Load the recipe as `read_placed_recipe` does, and return where each value comes from."""
     from phi3k.options import trace
 
-    said = {"gpus": ("cluster.gpus", gpus), "kind": ("cluster.kind", kind), "name": ("name", name)}
-    said["namespace"] = ("cluster.namespace", namespace)
+    given = {"gpus": ("cluster.gpus", gpus), "kind": ("cluster.kind", kind), "name": ("name", name)}
+    given["namespace"] = ("cluster.namespace", namespace)
     options = {
-        f"--{option} {value}": f"{field}={value}" for option, (field, value) in said.items() if value is not None
+        f"--{option} {value}": f"{field}={value}" for option, (field, value) in given.items() if value is not None
     }
     return trace(reference, overrides, options)
 

@@ -27,9 +27,9 @@ def push(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Bring a recipe's local data onto the cluster's cache claim: its table and the pictures that its rows name.
+    """Copy a recipe's local data to the cluster's cache claim: its table and the pictures that its rows name.
 
-    What is there already is not sent again, and the same command continues a push that was interrupted.
+    Files that are already there are not sent again. The same command continues an interrupted push.
 
     Example: phi3k data push own.yaml
     """
@@ -47,14 +47,14 @@ def push(
         try:
             pushed = push(cluster, placed, files, callbacks=callbacks, begin=begin)
         except KeyboardInterrupt:
-            say("what has arrived stays, and the same command continues", err=True)
+            say("what has arrived is kept, and the same command continues", err=True)
             raise
     settings = _settings(found, pushed.folder)
     if output is Output.JSON:
         print_json({**vars(pushed), "set": settings, "missing": found.missing, "addresses": found.addresses})
         return
     size, sent = megabytes(pushed.size), megabytes(pushed.sent)
-    say(f"{pushed.folder} on claim {placed.cluster.cache.claim} has {pushed.files:,} files, {size}; {sent} came now")
+    say(f"{pushed.folder} on claim {placed.cluster.cache.claim} has {pushed.files:,} files, {size}; {sent} sent now")
     if pushed.removed:
         say(f"{pushed.removed:,} files of an earlier push are removed")
     if found.missing:
@@ -66,7 +66,7 @@ def push(
 
 
 def _settings(found: "LocalFiles", folder: str) -> list[str]:
-    """What a recipe has to say so that it reads the pushed data."""
+    """The settings with which a recipe reads the pushed data."""
     places = {"data.path": found.path, "data.image_root": found.image_root}
     return [
         f"{field}={folder}/{path.relative_to(found.base)}".removesuffix("/.")

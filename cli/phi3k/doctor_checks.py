@@ -1,4 +1,4 @@
-"""What `phi3k doctor` looks at, one function a subject."""
+"""What `phi3k doctor` checks, one function for each subject."""
 
 import ctypes.util
 import netrc
@@ -19,8 +19,8 @@ from phi3k_trainer.recipe import Recipe
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "pillow", "pyarrow")
 OPTIONAL = {
     "bitsandbytes": "tuning.method qlora needs it",
-    "flash-attn": "attention is SDPA without it",
-    "wandb": "runs are tracked in local files only without it",
+    "flash-attn": "without it attention uses SDPA",
+    "wandb": "without it runs are tracked in local files only",
 }
 LEAST_FREE_BYTES = 10 * 2**30
 LEAST_SHARED_MEMORY_BYTES = 2**30
@@ -49,7 +49,7 @@ class Check:
 
 
 def all_checks(recipe: Recipe | None, gpus: int) -> list[Check]:
-    """Look at everything; with a recipe also at its paths and its tracker."""
+    """Check everything; with a recipe also its paths and its tracker."""
     return [*versions(), *devices(gpus), *memory(), *paths(recipe), tracker()]
 
 
@@ -98,7 +98,12 @@ def devices(wanted: int) -> Iterator[Check]:
     yield Check("driver", Status.GOOD, f"{_driver()}, CUDA {torch.version.cuda}")
     nccl = torch.distributed.is_nccl_available()
     found = ".".join(map(str, torch.cuda.nccl.version())) if nccl else "none"  # type: ignore[no-untyped-call]
-    yield Check("NCCL", Status.GOOD if nccl else Status.WARNING, found, None if nccl else "one GPU a run without it")
+    yield Check(
+        "NCCL",
+        Status.GOOD if nccl else Status.WARNING,
+        found,
+        None if nccl else "without it a run can use only one GPU",
+    )
 
 
 def _driver() -> str:
@@ -141,7 +146,9 @@ def _writable(name: str, place: Path) -> Check:
     free = shutil.disk_usage(there).free
     found = f"{place}: {gibibytes(free)} free on {_mount(there)}"
     if free < LEAST_FREE_BYTES:
-        return Check(name, Status.WARNING, found, f"less than {gibibytes(LEAST_FREE_BYTES)} may not last for a run")
+        return Check(
+            name, Status.WARNING, found, f"less than {gibibytes(LEAST_FREE_BYTES)} may not be enough for a run"
+        )
     return Check(name, Status.GOOD, found)
 
 
@@ -155,7 +162,7 @@ def _mount(directory: Path) -> str:
 
 
 def tracker() -> Check:
-    """Whether W&B has credentials; nobody is asked over the network."""
+    """Whether W&B has credentials; the network is not used."""
     server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     if os.environ.get("WANDB_API_KEY"):
         return Check("W&B", Status.GOOD, f"WANDB_API_KEY is set, server {server}")

@@ -32,8 +32,9 @@ from phi3k_trainer.terminal import escaped, escaped_message
 INTERRUPTED_EXIT_CODE = 130
 BROKEN_PIPE_EXIT_CODE = 141
 UNEXPECTED_EXIT_CODE = 70
-# A thirtieth of libgomp's own. A thread that turns longer keeps the core, on a busy machine, from the very thread that
-# it waits for.
+# A thirtieth of libgomp's default. A thread that spins longer keeps the core, on a busy machine, from the thread that
+# it
+# waits for.
 TURNS_BEFORE_A_THREAD_SLEEPS = "10000"
 
 app = typer.Typer(
@@ -57,9 +58,9 @@ def phi3k(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where in the code an error came from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Fine-tune Phi-3-Vision from one recipe: here, on GPUs, on Kubernetes."""
+    """Fine-tune Phi-3-Vision from one recipe, on this machine or on Kubernetes."""
 
 
 HERE, CLUSTER, RECIPES = "Train here", "On a cluster", "Data and recipes"

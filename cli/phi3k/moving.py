@@ -1,4 +1,4 @@
-"""How the verbs that copy files show it: a bar on a terminal, now and then a line elsewhere."""
+"""How the verbs that copy files show progress: a bar on a terminal, a line every ten seconds elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ Show = Callable[[str, int], None]
 
 @contextmanager
 def progress_of_files(verb: str) -> "Iterator[Callable[[Sequence[Entry]], Show]]":
-    """What is given the files once they are known, and then how many bytes of each are here; shown until the end."""
+    """A function to call with the files; it returns one to call with the bytes of each that are copied."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

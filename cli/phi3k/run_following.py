@@ -1,4 +1,4 @@
-"""How the verbs that stay with a run show it: its logs by replica, the changes of its state, its end."""
+"""How the verbs that follow a run show it: its logs by replica, the changes of its state, its end."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
 def line_printer(run: "Run") -> "Callable[[Line], None]":
-    """What prints a line of the run's log, with its replica in front where there are several."""
+    """Return a function that prints a line of the run's log, after its replica if there are several."""
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = len(str(run.nodes - 1))
 
@@ -35,12 +35,12 @@ def line_printer(run: "Run") -> "Callable[[Line], None]":
 
 
 def notice(text: str) -> None:
-    """Say on the other stream what is not part of the output."""
+    """Print a note on stderr, which is not part of the output."""
     say(f"note: {text}", err=True)
 
 
 def tell(diagnosis: "Diagnosis") -> None:
-    """Say on the other stream how a run is."""
+    """Print the state of a run on stderr."""
     say(sentence(diagnosis), err=True)
 
 
@@ -57,7 +57,7 @@ def follow_to_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
 
 
 def wait_for_the_end(cluster: "Cluster", name: str) -> "Diagnosis":
-    """Wait for a run, telling on the other stream why it waits or runs; returns how it ended."""
+    """Wait for a run, with changes of its state on stderr; returns how it ended."""
     from phi3k_jobs.runs import find_run
     from phi3k_jobs.watch.waiting import wait_for_end
 

@@ -6,7 +6,7 @@ from phi3k_trainer.recipe import Recipe, dump_recipe, without_env
 
 
 def helm_values(recipe: Recipe) -> str:
-    """Return the values as YAML: the recipe in force, whose section `cluster` says all the rest but its `env`.
+    """Return the values as YAML: the recipe in force, without `cluster.env`, which is a value of its own.
 
     Raises:
         RecipeError: the recipe asks for what its kind, GPUs or claims can't give.

@@ -1,4 +1,4 @@
-"""From a recipe to every object of its run. No cluster is asked: the same recipe gives the same bytes."""
+"""From a recipe to every object of its run. No cluster is contacted: the same recipe gives the same bytes."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import yaml
 
 from phi3k_jobs.kinds import DEFAULT_KIND, KINDS
-from phi3k_jobs.objects import around as support
+from phi3k_jobs.objects import around
 from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.names import RECIPE_ANNOTATION, WANDB_ANNOTATION
 from phi3k_trainer.contract import KindName
@@ -15,7 +15,7 @@ from phi3k_trainer.recipe.yaml_reader import GO_SCALARS
 
 
 def kind_of(recipe: Recipe) -> KindName:
-    """Return the recipe's kind; without a cluster to look at, `auto` is what every cluster has."""
+    """Return the recipe's kind; without a cluster, `auto` is the kind that every cluster has."""
     return DEFAULT_KIND if recipe.cluster.kind == "auto" else recipe.cluster.kind
 
 
@@ -26,17 +26,17 @@ def objects(recipe: Recipe, *, kind: KindName | None = None, wandb_run_id: str |
         RecipeError: the recipe asks for what its kind, GPUs or claims can't give.
     """
     chosen = KINDS[kind or kind_of(recipe)]
-    rendered = support.claims(recipe)
+    rendered = around.claims(recipe)
     if recipe.cluster.pod.service_account is None:
-        rendered.append(support.service_account(recipe))
+        rendered.append(around.service_account(recipe))
     rendered += chosen.render_early(recipe, wandb_run_id)
-    rendered.append(support.config_map(recipe))
+    rendered.append(around.config_map(recipe))
     if recipe.cluster.network_policy:
-        rendered.append(support.network_policy(recipe))
+        rendered.append(around.network_policy(recipe))
     if recipe.cluster.disruption_budget:
-        rendered.append(support.disruption_budget(recipe))
+        rendered.append(around.disruption_budget(recipe))
     if recipe.cluster.pod_monitor:
-        rendered.append(support.pod_monitor(recipe))
+        rendered.append(around.pod_monitor(recipe))
     rendered += chosen.render(recipe, wandb_run_id)
     rendered[-1]["metadata"]["annotations"] = _annotations(recipe, wandb_run_id)
     if recipe.cluster.namespace:

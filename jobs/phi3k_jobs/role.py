@@ -5,7 +5,7 @@ from phi3k_jobs.objects.manifest import Manifest
 
 ROLE_NAME = "phi3k-submit"
 JOBS = ("create", "delete", "get", "list", "patch")
-# Applying creates what is missing and patches what is there; what submit made it takes back when it fails.
+# Applying creates what is missing and patches what is there; when submit fails, it deletes what it created.
 APPLIED = ("create", "delete", "get", "patch")
 
 _KINDS = sorted(KINDS.values(), key=lambda kind: kind.job.group)
@@ -20,7 +20,7 @@ RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("monitoring.coreos.com", ("podmonitors",), APPLIED),
     ("", ("pods",), ("get", "list")),
     ("", ("pods/log",), ("get",)),
-    # For this alone: copying files into and out of a pod. Everything else works without it.
+    # Only for copying files into and out of a pod. Everything else works without it.
     ("", ("pods/exec",), ("create", "get")),
     ("", ("events", "resourcequotas"), ("list",)),
     ("kueue.x-k8s.io", ("localqueues",), ("list",)),

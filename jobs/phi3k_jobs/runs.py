@@ -22,7 +22,7 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its job object tells it."""
+    """A run, as its job object describes it."""
 
     name: str
     kind: KindName
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def uid(self) -> str:
-        """The job's own identity: another job of the same name has another."""
+        """The job's own identity: another job of the same name has a different one."""
         return str(self.job["metadata"]["uid"])
 
     @property
@@ -45,12 +45,12 @@ class Run:
 
 
 def is_run(entry: Manifest) -> bool:
-    """Return whether phi3k made an object for a run."""
+    """Return whether phi3k created an object for a run."""
     return RUN_LABEL in entry["metadata"].get("labels", {})
 
 
 def jobs_named(cluster: Cluster, name: str) -> Iterator[tuple[str, Manifest, Run | None]]:
-    """Yield the jobs of any kind with that name: object kind, job, and its run where it is one of phi3k's."""
+    """Yield the jobs of any kind with that name: object kind, job, and its run if phi3k created it."""
     for kind in KINDS.values():
         job = cluster.get(kind.job.kind, name)
         if job is not None and not is_made_of_another(job):
@@ -68,7 +68,7 @@ def find_run(cluster: Cluster, name: str) -> Run:
     """Return the run `name`, whatever kind of job it is.
 
     Raises:
-        MissingInputError: the namespace has no such run, or is none.
+        MissingInputError: the namespace has no such run, or does not exist.
     """
     for _, _, run in jobs_named(cluster, name):
         if run is not None:
@@ -96,7 +96,9 @@ def list_runs(cluster: Cluster) -> Iterator[Run]:
 
 
 def check_namespace(cluster: Cluster) -> None:
-    """Refuse a namespace that is not there: listing one is no error to the API. Who may not look is not told.
+    """Refuse a namespace that does not exist, which is not an error when the API lists it.
+
+    Nothing is refused for a user who may not read namespaces.
 
     Raises:
         MissingInputError: there is no such namespace.
@@ -116,7 +118,7 @@ def cancel(cluster: Cluster, run: Run) -> None:
     """Delete the run's job and what belongs to it; claims, and so its checkpoints, stay.
 
     Raises:
-        OutputError: another run has its name since.
+        OutputError: another run has its name now.
     """
     cluster.delete(KINDS[run.kind].job.kind, run.name, uid=run.uid)
 
@@ -125,26 +127,27 @@ def remove(cluster: Cluster, run: Run) -> None:
     """Cancel the run and wait until its job is gone.
 
     Raises:
-        OutputError: another run has its name since.
+        OutputError: another run has its name now.
         UnavailableError: it is still there after half a minute.
     """
     cancel(cluster, run)
     deadline = time.monotonic() + GONE_SECONDS
     while (job := cluster.get(KINDS[run.kind].job.kind, run.name)) and job["metadata"]["uid"] == run.uid:
         if time.monotonic() > deadline:
-            raise UnavailableError(f"the failed run {run.name} is being deleted and not gone yet: submit again later")
+            raise UnavailableError(f"the failed run {run.name} is still being deleted: submit again later")
         time.sleep(POLL_SECONDS)
 
 
 def workloads_of(cluster: Cluster, run: Run) -> list[Manifest]:
-    """Return what Kueue keeps of the run; nothing where Kueue does not manage it."""
+    """Return Kueue's workloads for the run; none if Kueue does not manage it."""
     return list(cluster.list("Workload", label_selector=f"{WORKLOAD_LABEL}={run.uid}"))
 
 
 def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
-    """Suspend the run (its pods save and go, GPUs are free) or let it go on from its last checkpoint.
+    """Suspend the run (its pods save and end, its GPUs are free) or continue it from its last checkpoint.
 
-    Kueue starts and suspends the jobs it manages as it sees fit, so it is told: with the job alone it would undo it.
+    Kueue itself suspends and starts the jobs that it manages, and would undo a change of the job. So its workload is
+    changed instead.
     """
     if workloads := workloads_of(cluster, run):
         for workload in workloads:
@@ -157,7 +160,7 @@ def set_suspended(cluster: Cluster, run: Run, *, suspended: bool) -> None:
 def runs_claim(cluster: Cluster, run: Run) -> str | None:
     """Return the name of the claim that keeps the run's checkpoints.
 
-    None where what would tell is gone, and for a Job of `phi3k cache`, which has none.
+    None if the object that names it is gone, and for a Job of `phi3k cache`, which has none.
     """
     kind = KINDS[run.kind]
     holder = run.job if kind.runtime is None else cluster.get(kind.runtime.kind, run.name)

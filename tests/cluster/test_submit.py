@@ -122,7 +122,7 @@ def test_who_was_overtaken_after_every_check_is_refused_and_takes_nothing_away(p
     rendered = objects(recipe("true", "name=overtaken"), kind=kind)
     own = [entry for entry in rendered if entry["kind"] != "PersistentVolumeClaim"]
     with pytest.raises(OutputError, match="somebody else has submitted overtaken"):
-        submission.send(cluster, [], own)
+        submission.send_objects(cluster, [], own)
     for resource in ("serviceaccount", "job.batch", "service"):
         phi3k.cluster.kubectl("get", resource, "overtaken", "--namespace", phi3k.namespace)
     assert phi3k("list", "--output", "json").json[0]["kind"] == "job"

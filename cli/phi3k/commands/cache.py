@@ -34,7 +34,7 @@ def warm(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Fetch and verify the model and data of a recipe, in a Job without GPUs; runs then need no network for them.
+    """Fetch and verify the model and data of a recipe, in a Job without GPUs; runs then need no network for these.
 
     Example: phi3k cache warm burberry-lora
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from phi3k_trainer.data.dataset import Dataset
     from phi3k_trainer.recipe import Recipe
 
-app = typer.Typer(name="data", help="Make, fetch, check and look at data.", no_args_is_help=True)
+app = typer.Typer(name="data", help="Make, fetch, check, compare and push data.", no_args_is_help=True)
 app.command()(push)
 
 
@@ -58,11 +58,11 @@ def fetch(
     recipe: RecipeArgument,
     overrides: SetOption,
     retry: Annotated[
-        bool, typer.Option("--retry-failures", help="Ask again for pictures that failed for good before.")
+        bool, typer.Option("--retry-failures", help="Retry pictures that have failed permanently.")
     ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Fetch a recipe's pictures into the cache; what is there already is not fetched again.
+    """Fetch a recipe's pictures into the cache; pictures that are already there are not fetched again.
 
     Examples:
     phi3k data fetch burberry-lora
@@ -219,7 +219,7 @@ def _print_counts(numbers: Mapping[str, int], reasons: Mapping[str, int], quaran
 
 
 def _sum(found: "DataCheck") -> str:
-    """The rows of the files as the sum of what became of them."""
+    """The rows of the files, as a sum over how they are used."""
     parts = {
         "for training": found.train,
         "for evaluation": found.evaluation,

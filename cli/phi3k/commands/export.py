@@ -12,7 +12,7 @@ from phi3k_trainer.errors import MissingInputError, UsageError
 
 
 class WeightsChoice(StrEnum):
-    """Which of a run's weights."""
+    """Which weights of a run."""
 
     LAST = "last"
     BEST = "best"

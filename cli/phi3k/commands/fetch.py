@@ -1,4 +1,4 @@
-"""`phi3k ls` and `phi3k fetch`: what a run left on its claim."""
+"""`phi3k ls` and `phi3k fetch`: the files of a run on its claim."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ RecipeOption = Annotated[
     typer.Option(
         "--recipe",
         metavar="RECIPE",
-        help="Whose claim, image and placement to use; else the run's own, or the defaults when its job is gone.",
+        help="Recipe with the claim, image and placement; default: the run's, or the default if its job is gone.",
     ),
 ]
 
@@ -66,7 +66,7 @@ def list_files(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List what a run left on its claim, also when its job and pods are gone.
+    """List the files of a run on its claim, even if its job and pods are gone.
 
     Example: phi3k ls burberry-lora
     """
@@ -89,17 +89,19 @@ def list_files(
 def fetch(
     run: RunNameArgument,
     overrides: SetOption,
-    part: Annotated[Part, typer.Argument(help="What to fetch; of checkpoints it is the newest.")] = Part.REPORT,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder that gets a folder RUN.")] = Path("runs"),
+    part: Annotated[Part, typer.Argument(help="What to fetch; `checkpoint` is the newest one.")] = Part.REPORT,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder in which the folder RUN is created.")] = Path(
+        "runs"
+    ),
     recipe: RecipeOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Bring here what a run left on its claim, verified; what is here already is not sent again.
+    """Copy files of a run from its claim to this machine, and verify them; files already here are not sent again.
 
-    The same command continues a fetch that was interrupted.
+    The same command continues an interrupted fetch.
 
     Examples:
     phi3k fetch burberry-lora
@@ -113,15 +115,15 @@ def fetch(
         try:
             found = transfer.fetch(cluster, placed, run, part, to, callbacks=_callbacks(), begin=begin)
         except KeyboardInterrupt:
-            say("what has arrived stays, and the same command continues", err=True)
+            say("what has arrived is kept, and the same command continues", err=True)
             raise
     if output is Output.JSON:
         print_json({**asdict(found), "folder": str(found.folder)})
         return
-    arrived = "all of them were here" if not found.sent else f"{megabytes(found.sent)} came now"
+    arrived = "all of them were here" if not found.sent else f"{megabytes(found.sent)} sent now"
     say(f"{found.folder} has {part} of {run}: {found.files:,} files, {megabytes(found.size)}, verified; {arrived}")
     if found.grown:
-        say(f"More was written meanwhile to {', '.join(found.grown)}: fetch again for the rest")
+        say(f"These files grew during the fetch: {', '.join(found.grown)}. Fetch again for the rest")
     _say_skipped(found.skipped)
 
 

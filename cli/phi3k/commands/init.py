@@ -27,7 +27,7 @@ def init(
     base: Annotated[
         str, typer.Option("--base", help="Hub id or directory of the model to tune; `tiny` to try things.")
     ] = "microsoft/Phi-3.5-vision-instruct",
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented recipe for your own data.
 
@@ -42,7 +42,7 @@ def init(
     text = starter_recipe(source=source_named(source), path=path, image=image, answer=answer, name=name, base=base)
     parse_recipe(text, origin="the recipe that these options make")
     if file.exists() and not force:
-        raise OutputError(f"{file} is already there: choose another name, or --force to write over it")
+        raise OutputError(f"{file} is already there: choose another name, or overwrite it with --force")
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

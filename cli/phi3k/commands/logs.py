@@ -18,13 +18,15 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow until the run ends, through waiting and restarts.")
     ] = False,
-    previous: Annotated[bool, typer.Option("--previous", "-p", help="What was written before the last crash.")] = False,
-    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Only this replica; else all of them.")] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="Show the log from before the last crash.")
+    ] = False,
+    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Only this replica; default: all.")] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Print the log of a run: every replica's, each line with its replica in front where there are several.
+    """Print the log of a run: of every replica; if there are several, each line begins with its replica.
 
     Examples:
     phi3k logs -f burberry-lora

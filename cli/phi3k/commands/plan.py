@@ -31,7 +31,8 @@ def plan(
         ),
     ],
     rows: Annotated[
-        int | None, typer.Option("--rows", min=1, help="Training rows, if the recipe does not give their number.")
+        int | None,
+        typer.Option("--rows", min=1, help="Number of training rows, if it does not follow from the recipe."),
     ] = None,
     text_tokens: Annotated[int, typer.Option("--text-tokens", min=1, help="Tokens of text in a sample.")] = 54,
     picture: Annotated[
@@ -39,7 +40,7 @@ def plan(
     ] = "1000x1000",
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Say what a recipe takes: weights, memory, time, and on which GPUs it fits. Downloads nothing.
+    """Estimate what a recipe needs: weights, memory, time, and the GPUs it fits on. Downloads nothing.
 
     Examples:
     phi3k plan burberry-lora
@@ -94,7 +95,7 @@ def _print(planned: "Plan") -> None:
     say(
         f"A checkpoint: {_gib(checkpoint.size_bytes)} GiB, at most {checkpoint.kept} on disk at once "
         f"({_gib(checkpoint.kept * checkpoint.size_bytes)} GiB). Saving every {duration(checkpoint.every_seconds)} "
-        "wastes least at 1 GB/s and a failure a day."
+        "wastes the least time at 1 GB/s and one failure a day."
     )
     _print_gpus("On one GPU", planned.one_gpu, planned)
     if planned.gpus > 1:
@@ -103,7 +104,7 @@ def _print(planned: "Plan") -> None:
         say(f"{NO_BFLOAT16}: --set model.dtype=float32 runs there, in more memory and time.")
     say(
         "Memory is the peak of one GPU; Optim. holds gradients and moments.\n"
-        "Time supposes the utilisation that published scripts reach (22-27 %).\n"
+        "Time assumes the utilisation that published scripts reach (22-27 %).\n"
         "No data was read: `phi3k data check` counts the answers that are longer than evaluation.max_new_tokens "
         f"({planned.max_new_tokens}) allows."
     )

@@ -1,4 +1,4 @@
-"""`phi3k recipe`: what a recipe may say, and what one does say."""
+"""`phi3k recipe`: what a recipe can contain, and what one does contain."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ def show(
     recipe: RecipeArgument,
     overrides: SetOption,
     origin: Annotated[
-        bool, typer.Option("--origin", help="Say where each value comes from: built in, FILE:LINE or an option.")
+        bool, typer.Option("--origin", help="Show where each value comes from: built in, FILE:LINE or an option.")
     ] = False,
     gpus: GpusOption = None,
     kind: KindOption = None,
@@ -88,7 +88,7 @@ def _flow(value: object) -> str:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of recipes: editors complete and check with it.
+    """Print the JSON schema of recipes, with which editors complete and check them.
 
     Example: phi3k recipe schema > recipe.schema.json
     """

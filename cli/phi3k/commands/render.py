@@ -42,7 +42,7 @@ def render(
         Form, typer.Option("--output", "-o", help="yaml: a stream; json: one List; helm-values: for the chart.")
     ] = Form.YAML,
 ) -> None:
-    """Print the Kubernetes objects of a run. No cluster is asked; `--kind auto` is a Job here, as in the chart.
+    """Print the Kubernetes objects of a run. No cluster is contacted, so `--kind auto` is a Job, as in the chart.
 
     Examples:
     phi3k render --gpus 8 | kubectl apply --server-side -f -

@@ -49,7 +49,7 @@ def list_all(
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows below each other, plain: a drawn table of thousands takes longer than asking the cluster."""
+    """Rows as plain text: to draw a table of thousands takes longer than to ask the cluster."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
@@ -71,7 +71,7 @@ def status(
     kubeconfig: KubeconfigOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show the state of a run and its cause: what it waits for, how far it is, or what ended it, and what to do.
+    """Show the state of a run and its cause: what it waits for, its progress, or what ended it, and what to do.
 
     Example: phi3k status burberry-lora
     """
@@ -150,13 +150,13 @@ def suspend(
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Let a run save and give its GPUs back until `phi3k resume`.
+    """Save a run and free its GPUs until `phi3k resume`.
 
     Example: phi3k suspend burberry-lora
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     _set_suspended(cluster, run, suspended=True)
-    say(f"{run} saves and gives its GPUs back; `phi3k resume {run}` continues it from there")
+    say(f"{run} saves and frees its GPUs; `phi3k resume {run}` continues it from there")
 
 
 def resume(
@@ -171,7 +171,7 @@ def resume(
     """
     cluster = open_cluster(context, namespace, kubeconfig)
     _set_suspended(cluster, run, suspended=False)
-    say(f"{run} continues from its last checkpoint as soon as its pods find room")
+    say(f"{run} continues from its last checkpoint as soon as there is room for its pods")
 
 
 def _set_suspended(cluster: "Cluster", name: str, *, suspended: bool) -> None:

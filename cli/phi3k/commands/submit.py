@@ -42,13 +42,13 @@ def submit(
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Make every check, on the cluster too, and send nothing.")
+        bool, typer.Option("--dry-run", help="Make all checks, also on the cluster, and send nothing.")
     ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit with the trainer's code.")] = False,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Like --wait, and stream the logs.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Run a recipe on a Kubernetes cluster: check recipe and cluster, try every object there, send them.
+    """Run a recipe on a Kubernetes cluster: check both, dry-run every object there, then create them.
 
     Submitting the same recipe and name again changes nothing; a run that has failed resumes from its last checkpoint.
 
@@ -61,23 +61,23 @@ def submit(
     """
     placed = read_placed_recipe(recipe, overrides, gpus=gpus, kind=kind, name=name, namespace=namespace)
     cluster = open_cluster(context, placed.cluster.namespace, kubeconfig)
-    from phi3k_jobs.submit.submission import submit as send
+    from phi3k_jobs.submit.submission import submit as submit_run
 
-    submission = send(cluster, placed, dry_run=dry_run)
-    told: dict[str, Any] = {**asdict(submission), "dry_run": dry_run, "wandb": wandb_address(placed, submission)}
+    submission = submit_run(cluster, placed, dry_run=dry_run)
+    document: dict[str, Any] = {**asdict(submission), "dry_run": dry_run, "wandb": wandb_address(placed, submission)}
     if output is Output.TEXT:
-        _tell(placed, submission, dry_run=dry_run)
+        _print_submission(placed, submission, dry_run=dry_run)
     if (wait or follow) and not dry_run:
         to_the_end = follow_to_the_end if follow else wait_for_the_end
         ended = to_the_end(cluster, submission.name)
         if output is Output.JSON:
-            print_json(told | ended_as_json(ended))
+            print_json(document | ended_as_json(ended))
         raise typer.Exit(ended_as_json(ended)["exit_code"])
     if output is Output.JSON:
-        print_json(told)
+        print_json(document)
 
 
-def _tell(recipe: "Recipe", submission: "Submission", *, dry_run: bool) -> None:
+def _print_submission(recipe: "Recipe", submission: "Submission", *, dry_run: bool) -> None:
     for note in submission.notes:
         say(f"note: {note}", err=True)
     where = f"as a {submission.kind} in namespace {submission.namespace}"

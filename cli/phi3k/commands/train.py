@@ -21,7 +21,7 @@ def train(
     ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Train as a recipe says, on this machine.
+    """Train a recipe on this machine.
 
     All files of the run go to <checkpoint.directory>/<name>. For several GPUs run it under torchrun.
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 500
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
-# A silent log is asked for again after so long: the connection may be dead.
+# A log stream that is silent for this long is opened again: the connection may be dead.
 SILENT_STREAM_SECONDS = 120.0
-# An operator that starts, or a busy machine, makes its webhook late; then it is asked again.
+# The webhook of an operator that is starting, or on a busy machine, answers late; the request is then repeated.
 WEBHOOK_PAUSES_SECONDS = (1.0, 3.0)
 KUEUE = "kueue.x-k8s.io"
 
@@ -73,10 +73,10 @@ class Cluster:
 
     @contextmanager
     def stream(self, path: str, *, query: Mapping[str, str], what: str) -> "Iterator[HTTPResponse]":
-        """Open a response that is read while it comes, and close it after the block.
+        """Open a response that is read as it arrives, and close it after the block.
 
         Raises:
-            Phi3kError: the server can't be reached, refuses, or falls silent.
+            Phi3kError: the server can't be reached, refuses, or stops sending.
         """
         with self.explaining(what):
             response = self._send("GET", path, query, None, {}, SILENT_STREAM_SECONDS)
@@ -108,7 +108,7 @@ class Cluster:
 
     @contextmanager
     def explaining(self, what: str) -> Iterator[None]:
-        """Turn the client's exceptions into errors that say what could not be done."""
+        """Turn the client's exceptions into errors that name what could not be done."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -128,7 +128,7 @@ class Cluster:
 
     @cached_property
     def _kueue_version(self) -> str:
-        """The version that the cluster's Kueue prefers: each minor version may drop an old one."""
+        """The version that the cluster's Kueue prefers: each minor version of Kueue may drop an old one."""
         try:
             group = self.request("GET", f"/apis/{KUEUE}", what="ask for Kueue's version")
         except NotFoundError:
@@ -136,7 +136,7 @@ class Cluster:
         return str(group["preferredVersion"]["groupVersion"])
 
     def get(self, kind: str, name: str) -> Manifest | None:
-        """Return an object, or None where there is none."""
+        """Return an object, or None if it does not exist."""
         try:
             found: Manifest = self.request("GET", self.path(kind, name), what=f"read {kind} {name}")
         except NotFoundError:
@@ -144,7 +144,7 @@ class Cluster:
         return found
 
     def list(self, kind: str, *, label_selector: str = "", field_selector: str = "") -> Iterator[Manifest]:
-        """Yield the namespace's objects of a kind, page by page; none where the cluster lacks the kind."""
+        """Yield the namespace's objects of a kind, page by page; none if the cluster lacks the kind."""
         query = {"limit": str(PAGE_SIZE)}
         if label_selector:
             query["labelSelector"] = label_selector
@@ -184,7 +184,7 @@ class Cluster:
         """Create an object, strictly.
 
         Raises:
-            OutputError: there is one of that name.
+            OutputError: an object of that name exists.
             Phi3kError: the server refuses for another reason.
         """
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
@@ -238,7 +238,7 @@ class Cluster:
 
 
 def _decode(payload: bytes) -> Any:
-    """Decode JSON without looking for garbage meanwhile: looking takes twice as long, and a new document has none."""
+    """Decode JSON without garbage collection: that takes twice as long, and a new document has no garbage."""
     gc.disable()
     try:
         return json.loads(payload)

@@ -1,4 +1,4 @@
-"""From a kubeconfig, one of its contexts, or the pod this runs in to a cluster: the one that kubectl would act on."""
+"""The cluster that kubectl would use: from a kubeconfig, one of its contexts, or the pod this runs in."""
 
 import gc
 import ipaddress
@@ -37,7 +37,7 @@ def connect(*, context: str | None = None, namespace: str | None = None, kubecon
     from kubernetes.client import ApiClient, Configuration
 
     configuration = Configuration()
-    # The default of three immediate retries turns an unreachable server into a long silence.
+    # With the default of three immediate retries, an unreachable server is reported late.
     configuration.retries = 0
     files = kubeconfig_files(kubeconfig, os.environ)
     if kubeconfig and not files[0].exists():
@@ -73,8 +73,8 @@ def _choose(merged: Kubeconfig, files: list[Path], context: str | None) -> str:
     named = os.pathsep.join(map(str, files))
     if not merged.contexts and not any(file.exists() for file in files):
         raise MissingInputError(
-            f"there is no kubeconfig ({named}) and this is not a pod: name one with --kubeconfig, or ask the cluster's "
-            "owner for one"
+            f"there is no kubeconfig ({named}) and this is not a pod: name one with --kubeconfig, or ask the "
+            "cluster's administrator for one"
         )
     chosen = context or merged.current_context
     if chosen not in merged.contexts:

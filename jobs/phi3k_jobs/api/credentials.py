@@ -1,6 +1,6 @@
-"""Who the user of a kubeconfig is to the API server: token, password, certificate or plugin. A secret is never printed.
+"""The credentials of a kubeconfig's user: token, password, certificate or plugin. A secret is never printed.
 
-Which of several counts is what kubectl does: k8s.io/client-go/tools/clientcmd and rest.
+If there are several, the one that kubectl would use is used: k8s.io/client-go/tools/clientcmd and rest.
 """
 
 import base64
@@ -47,11 +47,11 @@ def bearer(token: str, who: str) -> str:
     """Return the header's value for a token, without the white space around it.
 
     Raises:
-        MissingInputError: a token can't look like that.
+        MissingInputError: it is not a valid token.
     """
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise MissingInputError(f"the token of {who} is empty or holds white space: log in again")
+        raise MissingInputError(f"the token of {who} is empty or contains white space: log in again")
     return f"Bearer {token}"
 
 
@@ -59,7 +59,7 @@ def impersonation(who: str, user: Manifest) -> dict[str, str]:
     """Return the headers by which the user acts as another (`as`, `as-uid`, `as-groups`).
 
     Raises:
-        MissingInputError: it asks for what phi3k can't send.
+        MissingInputError: it asks for headers that phi3k can't send.
     """
     groups = user.get("as-groups") or []
     if len(groups) > 1 or user.get("as-user-extra"):

@@ -21,7 +21,7 @@ class Capabilities:
     kueue: bool
 
     def choose(self, recipe: "Recipe") -> KindName:
-        """Return the recipe's kind, or for `auto` the best there is.
+        """Return the recipe's kind, or for `auto` the best that the cluster has.
 
         Raises:
             UnavailableError: the cluster lacks the kind; the message names those it has.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROTOCOL = "v4.channel.k8s.io"
 INPUT, OUTPUT, ERRORS, STATUS = range(4)
 """The protocol's channels: the first byte of each message."""
-# A program that is alive says something more often than this.
+# A running program writes something more often than this.
 SILENT_SECONDS = 60.0
 WRITE_BYTES = 2**17
 MOST_ERROR_BYTES = 2**14
@@ -67,7 +67,7 @@ class Execution:
             try:
                 self._connection.send_binary(bytes([INPUT]) + content[begin : begin + WRITE_BYTES])
             except (WebSocketException, OSError) as error:
-                # It may have said why before it ended.
+                # The program may have written the reason before it ended.
                 written += b"".join(self.output())
                 raise LostError(f"the connection to the pod broke: {error}") from error
             while not self._has_ended and self._is_readable():
@@ -124,9 +124,9 @@ def _check(status: dict[str, Any], errors: str) -> None:
     causes = status.get("details", {}).get("causes", [])
     code = next((int(cause["message"]) for cause in causes if cause.get("reason") == "ExitCode"), None)
     if code is None or code >= 128:
-        raise LostError(f"the program in the pod was ended: {status.get('message', '')}")
-    said = errors.strip() or str(status.get("message", ""))
-    raise ProgramError(said.rpartition("error: ")[2], code)
+        raise LostError(f"the program in the pod was stopped: {status.get('message', '')}")
+    message = errors.strip() or str(status.get("message", ""))
+    raise ProgramError(message.rpartition("error: ")[2], code)
 
 
 @contextmanager
@@ -210,8 +210,8 @@ def _tunnel(configuration: "Configuration", host: str, port: int) -> socket.sock
     proxy = urlsplit(configuration.proxy)
     if proxy.scheme != "http":
         raise UnavailableError(
-            f"the proxy {proxy.hostname} is spoken to over {proxy.scheme}, through which phi3k can't copy files: name "
-            "an http proxy for this cluster"
+            f"phi3k can't copy files through the proxy {proxy.hostname}, which uses {proxy.scheme}: name an http proxy "
+            "for this cluster"
         )
     connection = HTTPConnection(proxy.hostname or "", proxy.port or PORTS["http"], timeout=CONNECT_SECONDS)
     connection.set_tunnel(host, port, headers=configuration.proxy_headers or {})

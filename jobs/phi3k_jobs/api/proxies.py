@@ -43,7 +43,7 @@ def checked_proxy(proxy: str, source: str) -> str:
     scheme = parsed.scheme.lower()
     if scheme not in PORTS:
         raise UnavailableError(
-            f"{source} names a proxy of the kind {scheme}, which phi3k can't use: name one of the kind http or https"
+            f"{source} names a proxy with the protocol {scheme}, which phi3k can't use: name an http or https proxy"
         )
     return parsed._replace(scheme=scheme).geturl()
 

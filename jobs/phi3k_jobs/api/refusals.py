@@ -1,4 +1,4 @@
-"""What the API server's refusals, and its silence, mean to a user: one message each, with its exit code."""
+"""What it means to a user that the API server refuses or does not answer: one message each, with its exit code."""
 
 import json
 import re
@@ -27,29 +27,29 @@ class WebhookError(UnavailableError):
 
 def refused(error: "ApiException", what: str, context: str) -> Phi3kError:
     """Return the error that says what the server refused to do, and what the user can do about it."""
-    said = message_of(error)
-    if error.status == 401 or (error.status == 403 and 'User "system:anonymous"' in said):
+    message = message_of(error)
+    if error.status == 401 or (error.status == 403 and 'User "system:anonymous"' in message):
         return PermissionDeniedError(
             f"the credentials of context '{context}' are not accepted (expired?): log in again, then repeat"
         )
-    if error.status == 403 and "exceeded quota" in said:
-        return RecipeError(f"can't {what}: {said}. Ask for less, or free some of the namespace's quota")
-    if error.status == 403 and "is forbidden: User" in said:
+    if error.status == 403 and "exceeded quota" in message:
+        return RecipeError(f"can't {what}: {message}. Ask for less, or free part of the namespace's quota")
+    if error.status == 403 and "is forbidden: User" in message:
         return PermissionDeniedError(
-            f"can't {what}: {said}. docs/cluster.md has the role that every verb of phi3k needs"
+            f"can't {what}: {message}. docs/cluster.md has the role that every verb of phi3k needs"
         )
     if error.status == 403:
-        return PermissionDeniedError(f"can't {what}: {said}")
-    if error.status == 404 and said.startswith("namespaces "):
-        return NotFoundError(f"can't {what}: {said}. Name another namespace with --namespace, or create this one")
+        return PermissionDeniedError(f"can't {what}: {message}")
+    if error.status == 404 and message.startswith("namespaces "):
+        return NotFoundError(f"can't {what}: {message}. Name another namespace with --namespace, or create this one")
     if error.status == 404:
-        return NotFoundError(f"can't {what}: {said}")
+        return NotFoundError(f"can't {what}: {message}")
     if error.status == 409:
-        return OutputError(f"can't {what}: {said}")
+        return OutputError(f"can't {what}: {message}")
     if error.status in (400, 422):
-        return RecipeError(f"can't {what}: the cluster refuses it: {said}")
-    kind = WebhookError if "failed calling webhook" in said else UnavailableError
-    return kind(f"can't {what}: the cluster answers {error.status}: {said}")
+        return RecipeError(f"can't {what}: the cluster refuses it: {message}")
+    kind = WebhookError if "failed calling webhook" in message else UnavailableError
+    return kind(f"can't {what}: the cluster answers {error.status}: {message}")
 
 
 def silent(error: Exception, address: str, context: str) -> Phi3kError:

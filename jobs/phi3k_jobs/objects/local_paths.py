@@ -1,4 +1,4 @@
-"""What a recipe names on this machine, and the pod can't see."""
+"""Paths in a recipe that exist on this machine only, so that the pod can't see them."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -52,7 +52,7 @@ def _is_local(data: DataSection) -> bool:
 
 
 def _is_in_the_pod(path: str, cluster: ClusterSection) -> bool:
-    """Return whether the path lies on a volume; an image of one's own may hold what is not on this machine."""
+    """Return whether the path lies on a volume; the user's own image may contain a path that is not on this machine."""
     absolute = PurePosixPath(path)
     if not absolute.is_absolute() or ".." in absolute.parts:
         return False

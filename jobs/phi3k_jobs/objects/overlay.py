@@ -3,7 +3,7 @@
 The rules are those of `kubectl patch --type strategic`
 (https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md):
 mappings are merged, null removes, lists of named parts are merged by the part's key, other lists are replaced, and
-`$patch: delete` or `$patch: replace` says so of one part.
+`$patch: delete` or `$patch: replace` deletes or replaces one part.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""The shape of a run on a cluster: replicas and processes. Pure functions of the recipe's cluster section."""
+"""The number of replicas, GPUs and processes of a run. Pure functions of the recipe's cluster section."""
 
 import re
 

@@ -14,7 +14,7 @@ from phi3k_trainer.contract import CACHE, CACHE_MODULE, DATA_CACHE, PYTHON, RECI
 from phi3k_trainer.errors import OutputError
 from phi3k_trainer.recipe import Recipe
 
-# Decoding pictures and reading headers: no GPU, and little of the rest.
+# Decoding pictures and reading headers: no GPU, and little CPU and memory.
 RESOURCES = {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"cpu": "4", "memory": "8Gi"}}
 KEEP_SECONDS = 3600
 WARM = "warm"
@@ -36,7 +36,7 @@ def remove_arguments(name: str) -> list[str]:
 
 
 def cache_objects(recipe: Recipe, arguments: list[str]) -> list[Manifest]:
-    """Return the objects of one verb, the Job last: a run of its own name, so that status and logs work with it.
+    """Return the objects of one verb, the Job last: a run with its own name, so that status and logs work with it.
 
     It is placed, queued and guarded as the recipe's run is: its account has no token, its network the run's policy.
     """
@@ -86,8 +86,8 @@ def run_in_cache(
     """Run the process beside the claim to its end, remove its Job, and return the JSON it ended with.
 
     Raises:
-        OutputError: one is running already.
-        MissingInputError: it should fetch what is not in the cluster.
+        OutputError: one is already running.
+        MissingInputError: the recipe names a path that is not in the cluster.
         ShortJobError: it failed; the message is its own.
         Phi3kError: the cluster refuses it.
     """
@@ -96,7 +96,7 @@ def run_in_cache(
     objects = cache_objects(recipe, arguments)
     name = objects[-1]["metadata"]["name"]
     if cluster.get("Job", name) is not None:
-        raise OutputError(f"{name} is there already: `phi3k logs -f {name}` follows it, `phi3k cancel {name}` ends it")
+        raise OutputError(f"{name} already exists: `phi3k logs -f {name}` follows it, `phi3k cancel {name}` ends it")
     shared = claim(recipe.cluster.cache)
     is_missing = recipe.cluster.cache.create and cluster.get(shared["kind"], shared["metadata"]["name"]) is None
     claims = [shared] if is_missing else []

@@ -1,6 +1,6 @@
-"""What to look at on a cluster before anything is sent. Fatal findings are errors, the rest are notes.
+"""What is checked on a cluster before anything is sent. Fatal findings are errors, the rest are notes.
 
-What the nodes lack is a note: an autoscaler may bring others, and no API says whether it can.
+What the nodes lack is only a note: an autoscaler may add nodes, and no API shows whether it can.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,11 +45,11 @@ def check_cluster(cluster: Cluster, recipe: Recipe, capabilities: Capabilities) 
 
 
 def check_nodes(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
-    """Return notes on what the nodes that are up lack of the GPUs and labels that the run asks for."""
+    """Return notes on GPUs and labels that the run asks for and the nodes that are up lack."""
     resource, wanted = recipe.cluster.gpu_resource, gpus_per_replica(recipe.cluster)
     if wanted == 0:
         return []
-    waits = "the run waits until one comes (an autoscaler?)"
+    waits = "the run waits until one is added (by an autoscaler?)"
     having = {node["metadata"]["name"]: int(node["status"].get("allocatable", {}).get(resource, 0)) for node in nodes}
     largest = max(having.values(), default=0)
     if largest == 0:
@@ -57,7 +57,8 @@ def check_nodes(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
     if largest < wanted:
         return [
             f"a replica asks for {wanted} {resource}, but no node that is up has more than {largest}: {waits}. To use "
-            f"those there are, set cluster.gpus_per_node to {largest} or less (--set cluster.gpus_per_node={largest})"
+            f"the nodes there are, set cluster.gpus_per_node to {largest} or less (--set "
+            f"cluster.gpus_per_node={largest})"
         ]
     fitting = [
         node["metadata"]["name"]
@@ -75,7 +76,7 @@ def check_nodes(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
 
 
 def check_memory(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
-    """Return a note where the run does not fit the largest GPU that the nodes' labels name, or the plan can't tell."""
+    """Return a note if the run does not fit the largest GPU that the nodes' labels name, or if that is not known."""
     sizes = [_gpu_memory(node) for node in nodes if _selected(node, recipe.cluster.node_selector)]
     if recipe.cluster.gpus == 0 or not any(sizes):
         return []
@@ -91,13 +92,13 @@ def check_memory(recipe: Recipe, nodes: Sequence[Manifest]) -> list[str]:
 
 
 def _gpu_memory(node: Manifest) -> int:
-    """Return the bytes of one of the node's GPUs as GPU feature discovery labels it, in MiB; 0 where it does not."""
+    """Return the bytes of one of the node's GPUs as GPU feature discovery labels it, in MiB; 0 if it does not."""
     memory = node["metadata"].get("labels", {}).get(GPU_MEMORY_LABEL, "")
     return int(memory) * 2**20 if memory.isdigit() else 0
 
 
 def check_queue(queue: str, existing: Sequence[str]) -> None:
-    """Refuse a queue that is not there: Kueue would hold the run for ever.
+    """Refuse a queue that does not exist: Kueue would hold the run back forever.
 
     Raises:
         RecipeError: the namespace has no such local queue.
@@ -168,7 +169,7 @@ def _check_storage_class(cluster: Cluster, section: ClaimSection) -> list[str]:
 
 
 def _check_secrets(cluster: Cluster, recipe: Recipe) -> list[str]:
-    """Look for the secrets where the user may; who may not is told by `status` if one is missing."""
+    """Look for the secrets that the user may read. For the others, `phi3k status` reports a missing one."""
     notes = []
     for field in ("wandb_secret", "hf_secret"):
         name = getattr(recipe.cluster, field)
@@ -192,9 +193,9 @@ def _check_secrets(cluster: Cluster, recipe: Recipe) -> list[str]:
 
 
 def queue_note(recipe: Recipe, capabilities: Capabilities, kind: KindName, job: Manifest) -> list[str]:
-    """Return a note where a queue was asked for and nothing on the cluster heeds it.
+    """Return a note if the recipe names a queue that has no effect on this cluster.
 
-    Kueue's webhook suspends a job that it manages, so the job as the server would store it tells.
+    Kueue's webhook suspends a job that it manages, so the job as the server would store it shows this.
     """
     if recipe.cluster.queue is None or KINDS[kind].state(job) == "Suspended":
         return []

@@ -1,6 +1,6 @@
-"""A short Job beside a claim, without a GPU: it is placed, queued and guarded as the recipe's run is.
+"""A short Job beside a claim, without a GPU: it is placed, queued and isolated as the recipe's run is.
 
-It is a run of its own name, so that status, logs and diagnosis work with it.
+It is a run with its own name, so that status, logs and diagnosis work with it.
 """
 
 import json
@@ -23,7 +23,7 @@ from phi3k_jobs.objects.pod import (
     pod_security_context,
 )
 from phi3k_jobs.runs import cancel, find_run
-from phi3k_jobs.submit.submission import send
+from phi3k_jobs.submit.submission import send_objects
 from phi3k_jobs.watch.diagnosis import Diagnosis
 from phi3k_jobs.watch.following import follow_logs
 from phi3k_jobs.watch.logs import Line
@@ -34,7 +34,7 @@ from phi3k_trainer.recipe import Recipe
 
 
 class ShortJobError(Phi3kError):
-    """The Job has failed; its own exit code says how."""
+    """The Job has failed; it has the exit code of its process."""
 
     def __init__(self, message: str, code: int) -> None:
         """Carry the code of the process in the cluster."""
@@ -131,7 +131,7 @@ def run_short_job(
         ShortJobError: it failed; the message is its own.
         Phi3kError: the cluster refuses it.
     """
-    send(cluster, claims, objects)
+    send_objects(cluster, claims, objects)
     run = find_run(cluster, objects[-1]["metadata"]["name"])
     last = ""
     try:

@@ -1,4 +1,4 @@
-"""Submitting a run: look at the cluster, try every object on the server, then send them, all or none."""
+"""Submitting a run: check the cluster, dry-run every object on the server, then create all of them or none."""
 
 import secrets
 import string
@@ -21,13 +21,13 @@ from phi3k_trainer.recipe import Recipe, recipe_sha256
 
 GONE_SECONDS = 30.0
 POLL_SECONDS = 0.2
-# So long a submit takes at most from its first object to its job, and an operator to see what was made.
+# The longest time from a submit's first object to its job, and until an operator sees a new object.
 SENDING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What submit did: the run's name and kind, and what its owner should know."""
+    """What submit did: the run's name and kind, and notes for its owner."""
 
     name: str
     namespace: str
@@ -69,7 +69,7 @@ def submit(cluster: Cluster, recipe: Recipe, *, dry_run: bool = False) -> Submis
     if not dry_run:
         if before is not None:
             remove(cluster, before)
-        job = send(cluster, claims, own)
+        job = send_objects(cluster, claims, own)
     if job is not None:
         notes += queue_note(recipe, capabilities, kind, job)
     return Submission(recipe.name, cluster.namespace, kind, run_id, created=not dry_run, notes=tuple(notes))
@@ -79,12 +79,12 @@ def _before(cluster: Cluster, recipe: Recipe) -> Run | None:
     """Return the run that was submitted with this recipe before.
 
     Raises:
-        OutputError: the name belongs to another recipe, or to a job that is none of phi3k's.
+        OutputError: the name belongs to another recipe, or to a job that phi3k did not create.
     """
     for object_kind, job, run in jobs_named(cluster, recipe.name):
         taken = f"the name {recipe.name} is taken in namespace {cluster.namespace} by a {object_kind}"
         if run is None:
-            raise OutputError(f"{taken} that phi3k did not make: choose another name with --name")
+            raise OutputError(f"{taken} that phi3k did not create: choose another name with --name")
         if job["metadata"].get("annotations", {}).get(RECIPE_ANNOTATION) != recipe_sha256(recipe):
             raise OutputError(
                 f"{taken} of another recipe: choose another with --name, or remove that run with "
@@ -95,7 +95,7 @@ def _before(cluster: Cluster, recipe: Recipe) -> Run | None:
 
 
 def _is_claim(entry: Manifest) -> bool:
-    """Claims are shared between runs: one that is there stays as its owner made it."""
+    """Claims are shared between runs: an existing one is not changed."""
     return bool(entry["kind"] == "PersistentVolumeClaim")
 
 
@@ -104,20 +104,20 @@ def _exists(cluster: Cluster, entry: Manifest) -> bool:
 
 
 def _refuse_others(cluster: Cluster, recipe: Recipe, around: Sequence[Manifest]) -> None:
-    """Refuse names that others use: the objects of a run go with it, so it may not take in another's."""
+    """Refuse names that others use: a run's objects are deleted with it, so it must not adopt objects of others."""
     for entry in around:
         existing = cluster.get(entry["kind"], entry["metadata"]["name"])
         if existing is not None and not is_run(existing):
             raise OutputError(
                 f"the run needs a {entry['kind']} {entry['metadata']['name']}, and namespace {cluster.namespace} has "
-                f"one that phi3k did not make: choose another name than {recipe.name} with --name"
+                f"one that phi3k did not create: choose another name than {recipe.name} with --name"
             )
 
 
 def _try_all(cluster: Cluster, rendered: Sequence[Manifest], *, again: bool) -> Manifest | None:
     """Dry-run each object; return the job as the server would store it, defaults and webhooks included.
 
-    It is None for a TrainJob whose fields were accepted: its webhook says no more before the runtime is really there.
+    It is None for a TrainJob whose fields were accepted: its webhook checks no more before its runtime exists.
     """
     *around, job = rendered
     for entry in around:
@@ -133,12 +133,12 @@ def _try_all(cluster: Cluster, rendered: Sequence[Manifest], *, again: bool) -> 
 
 
 def _is_too_early(error: Exception) -> bool:
-    """Return whether a job was refused only because its operator has not seen yet what was made before it."""
+    """Return whether a job was refused only because its operator has not yet seen the objects created before it."""
     return any(kind.is_too_early(error) for kind in KINDS.values())
 
 
 def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
-    """Delete what a removed run of this name left: the cluster still collects it, and would take ours for it."""
+    """Delete what a removed run of this name left: the cluster would otherwise delete our objects with it."""
     there = [cluster.get(entry["kind"], entry["metadata"]["name"]) for entry in own[:-1]]
     left = [entry for entry in there if entry is not None and _has_lost_its_owner(cluster, entry)]
     for entry in left:
@@ -147,13 +147,13 @@ def _remove_left_over(cluster: Cluster, own: Sequence[Manifest]) -> None:
     while any(_is_still_there(cluster, entry) for entry in left):
         if time.monotonic() > deadline:
             raise UnavailableError(
-                f"what the last run of this name left is not gone after {GONE_SECONDS:.0f} s: submit again later"
+                f"objects of the last run of this name still exist after {GONE_SECONDS:.0f} s: submit again later"
             )
         time.sleep(POLL_SECONDS)
 
 
 def _has_lost_its_owner(cluster: Cluster, entry: Manifest) -> bool:
-    """Return whether an object's job is gone. One without an owner may be of a submit that is under way."""
+    """Return whether an object's job is gone. An object without an owner may belong to a submit in progress."""
     owners = entry["metadata"].get("ownerReferences", [])
     return any(not _is_still_there(cluster, {"kind": owner["kind"], "metadata": owner}) for owner in owners)
 
@@ -163,14 +163,14 @@ def _is_still_there(cluster: Cluster, entry: Manifest) -> bool:
     return found is not None and bool(found["metadata"]["uid"] == entry["metadata"]["uid"])
 
 
-def send(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) -> Manifest:
-    """Send the claims, the objects around a job and the job (the last), which gets the others for its own.
+def send_objects(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) -> Manifest:
+    """Send the claims, the objects around a job and the job (the last), which becomes the owner of the others.
 
     Returns:
         The job as the server has stored it.
 
     Raises:
-        OutputError: somebody else submits a run of this name at the same time.
+        OutputError: somebody else submits a run with this name at the same time.
         Phi3kError: an object is refused; those before it are deleted again.
     """
     _remove_left_over(cluster, own)
@@ -190,7 +190,7 @@ def send(cluster: Cluster, claims: Sequence[Manifest], own: Sequence[Manifest]) 
 
 
 def _reserve(cluster: Cluster, first: Manifest, name: str) -> None:
-    """Create a run's first object. All kinds of run have it, and of two who create it at the same time one can."""
+    """Create a run's first object. All kinds of run have it, and of two simultaneous submits only one can create it."""
     deadline = time.monotonic() + SENDING_SECONDS
     while True:
         try:
@@ -202,7 +202,7 @@ def _reserve(cluster: Cluster, first: Manifest, name: str) -> None:
                     f"at that run with `phi3k status {name}`"
                 ) from None
             if time.monotonic() > deadline:
-                # A submit that was killed has left it.
+                # It was left by a submit that was killed.
                 cluster.apply(first)
                 return
             time.sleep(POLL_SECONDS)
@@ -211,13 +211,13 @@ def _reserve(cluster: Cluster, first: Manifest, name: str) -> None:
 
 
 def _create_job(cluster: Cluster, job: Manifest, sent: list[Manifest]) -> Manifest:
-    """Create the job, and say so in `sent` also where the answer may be lost though it is made."""
+    """Create the job and add it to `sent`, also if the server's answer was lost and it may exist."""
     deadline = time.monotonic() + SENDING_SECONDS
     while True:
         try:
             created = cluster.create(job)
         except OutputError:
-            # The job there is another's.
+            # The existing job belongs to another submit.
             raise
         except Phi3kError as error:
             if _is_too_early(error) and time.monotonic() < deadline:
@@ -238,11 +238,13 @@ def _take_back(cluster: Cluster, sent: Sequence[Manifest], error: BaseException)
         except Phi3kError:
             left.append(f"{entry['kind']} {entry['metadata']['name']}")
     if left:
-        raise type(error)(f"{error}. These are left, and you may not delete them: {', '.join(left)}") from error
+        raise type(error)(
+            f"{error}. These objects are left, because you may not delete them: {', '.join(left)}"
+        ) from error
 
 
 def _give_to(cluster: Cluster, job: Manifest, around: Sequence[Manifest]) -> None:
-    """Make the job the owner of its objects, so that they go with it; claims have no owner and stay."""
+    """Make the job the owner of its objects, so that they are deleted with it; claims have no owner and stay."""
     owner = {
         "apiVersion": job["apiVersion"],
         "kind": job["kind"],

@@ -1,4 +1,4 @@
-"""Bringing here what a run left on its claim, and showing what there is."""
+"""Copying the files of a run from its claim to this machine, and listing them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from phi3k_jobs.transfer.visit import Callbacks, Visit, ask, check_claim, check_
 from phi3k_trainer.errors import StorageError, UnavailableError
 from phi3k_trainer.recipe import Recipe, parse_recipe
 
-# Attempts in a row in which not one file and not one byte more arrived.
+# Attempts in a row in which no file and no further byte arrived.
 FRUITLESS_ATTEMPTS = 5
 PAUSE_SECONDS = 2.0
 # Files that change while they are read are asked for again this often.
@@ -25,21 +25,21 @@ PASSES = 3
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch brought."""
+    """What a fetch has copied."""
 
     folder: Path
     files: int
     size: int
     sent: int
-    """Bytes that came now; the rest was here."""
+    """Bytes that were sent now; the rest was already here."""
     grown: tuple[str, ...]
-    """Files to which more was written meanwhile: what is here is their beginning."""
+    """Files that grew during the fetch: only their beginning is here."""
     skipped: tuple[str, ...]
     """Links and the like, which are never fetched."""
 
 
 def stored_recipe(cluster: Cluster, name: str, overrides: Sequence[str]) -> Recipe | None:
-    """Return the recipe of a run that the cluster still has, with `overrides` on top; None where its job is gone.
+    """Return the recipe of a run that the cluster still has, with `overrides` on top; None if its job is gone.
 
     Raises:
         RecipeError: another version of phi3k wrote it, and this one can't read it.
@@ -53,7 +53,7 @@ def stored_recipe(cluster: Cluster, name: str, overrides: Sequence[str]) -> Reci
 
 
 def list_files(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> Listing:
-    """Return what lies in the run's directory on the claim of `recipe`.
+    """Return the files in the run's directory on the claim of `recipe`.
 
     Raises:
         MissingInputError: there is no such claim.
@@ -73,7 +73,7 @@ def fetch(
     callbacks: Callbacks,
     begin: Callable[[Sequence[Entry]], Callable[[str, int], None]],
 ) -> Fetched:
-    """Bring a part of a run to `to`/`run`; what is here already and the same is not sent again.
+    """Copy a part of a run to `to`/`run`; files that are already here and the same are not sent again.
 
     Args:
         cluster: Where the claim is.
@@ -81,13 +81,13 @@ def fetch(
         run: Name of the run.
         part: One of PARTS.
         to: A folder of this machine.
-        callbacks: Where what is waited for is said.
+        callbacks: Called with what is waited for.
         begin: Is called with the files once they are known; what it returns, with each file's progress.
 
     Raises:
         MissingInputError: there is no such claim or part.
         PermissionDeniedError: files may not be copied out of pods.
-        StorageError: this disk is full, or some file can't be had whole.
+        StorageError: this disk is full, or a file can't be copied as a whole.
         UnavailableError: the connection keeps breaking.
     """
     place = directory_of(recipe, run)
@@ -119,7 +119,7 @@ def fetch(
 
 
 def _bring(visit: Visit, landing: Landing, files: Sequence[Entry], notice: Callable[[str], None]) -> None:
-    """Ask for what is missing until all of it is here.
+    """Request the missing files until all of them are here.
 
     Raises:
         StorageError: files kept changing, or are gone.
@@ -145,7 +145,7 @@ def _pass(visit: Visit, landing: Landing, files: Sequence[Entry], notice: Callab
         except (LostError, FormError) as error:
             fruitless = 0 if _weight(landing, files) > before else fruitless + 1
             if fruitless == FRUITLESS_ATTEMPTS:
-                raise UnavailableError(f"{error}. What has arrived stays, and the same command continues") from error
+                raise UnavailableError(f"{error}. What has arrived is kept, and the same command continues") from error
             notice(f"{error}. Continuing from what has arrived")
             time.sleep(PAUSE_SECONDS)
         else:

@@ -1,4 +1,4 @@
-"""Files on their way into a folder of this machine: under another name until they are whole and verified.
+"""A folder of this machine into which files are copied: each has another name until it is whole and verified.
 
 runs/demo/fetched.json       where the folder comes from; other folders are not written to
 runs/demo/.fetch/<digest>    a file that is not whole yet, named by its path
@@ -33,26 +33,26 @@ class Arrived:
     size: int
     sha256: str
     sent: int
-    """How many of its bytes came now; the others were here."""
+    """How many of its bytes were sent now; the others were already here."""
     grown: bool
-    """Whether more was written to it on the claim meanwhile."""
+    """Whether it grew on the claim during the fetch."""
 
 
 @dataclass
 class Landing:
-    """A folder that is being filled, and what has become of the files so far."""
+    """A folder that is being filled, and the state of each file."""
 
     folder: Path
     progress: Callable[[str, int], None] = lambda *_: None
     """Is called with a file's path and how many of its bytes are here."""
     arrived: dict[str, Arrived] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    """Why a file did not come."""
+    """Why a file could not be copied."""
     _offered: dict[str, tuple[Path | None, int, Any]] = field(default_factory=dict)
-    """What lies here of the files that were asked for: where, how many bytes, and their SHA-256 to continue."""
+    """What is already here of the requested files: where, how many bytes, and their SHA-256 to continue."""
 
     def requests(self, files: Iterable[Entry]) -> Iterator[dict[str, Any]]:
-        """Yield for each file what is asked of the pod: from where on, given what lies here already."""
+        """Yield the request for each file: its path, and the offset from which it is missing here."""
         self._offered.clear()
         for entry in files:
             here = self.begun(entry)
@@ -61,10 +61,10 @@ class Landing:
             yield {"path": entry.path, "offset": size, "sha256": digest.hexdigest()}
 
     def receive(self, frames: Iterable[tuple[int, bytes]]) -> None:
-        """Put down what arrives; a file gets its name when all of it is here and has the SHA-256 it has there.
+        """Write what arrives; a file gets its name when it is complete and has the SHA-256 of the original.
 
         Raises:
-            FormError: the stream is not the one that was asked for.
+            FormError: the stream is not the requested one.
             StorageError: this disk is full, or refuses a file.
         """
         file: _Incoming | None = None
@@ -89,8 +89,8 @@ class Landing:
                 raise ValueError(f"{file.path} has no end")
             return self._begin(json.loads(payload))
         if kind == FAILED:
-            told = json.loads(payload)
-            self.failed[str(told["path"])] = str(told["why"])
+            fields = json.loads(payload)
+            self.failed[str(fields["path"])] = str(fields["why"])
             if file:
                 file.give_up()
             return None
@@ -115,8 +115,8 @@ class Landing:
     def _partial(self, path: str) -> Path:
         return self.folder / UNFINISHED / hashlib.sha256(path_of(path)).hexdigest()
 
-    def _begin(self, told: dict[str, Any]) -> "_Incoming":
-        path, size, offset = str(told["path"]), int(told["size"]), int(told["offset"])
+    def _begin(self, fields: dict[str, Any]) -> "_Incoming":
+        path, size, offset = str(fields["path"]), int(fields["size"]), int(fields["offset"])
         place, partial = self.place(path), self._partial(path)
         here, offered, digest = self._offered[path]
         if not offset:
@@ -131,19 +131,19 @@ class Landing:
         handle.seek(offset)
         return _Incoming(path, partial, size, offset, handle, digest)
 
-    def _end(self, file: "_Incoming", told: dict[str, Any]) -> None:
+    def _end(self, file: "_Incoming", fields: dict[str, Any]) -> None:
         file.close()
         sha256 = file.digest.hexdigest()
-        if file.received != file.size or sha256 != told["sha256"]:
+        if file.received != file.size or sha256 != fields["sha256"]:
             file.give_up()
-            self.failed[file.path] = "it did not arrive as it was sent"
+            self.failed[file.path] = "its content changed on the way"
             return
         if file.handle:
             place = self.place(file.path)
             place.parent.mkdir(parents=True, exist_ok=True)
             file.here.replace(place)
         self.failed.pop(file.path, None)
-        self.arrived[file.path] = Arrived(file.size, sha256, file.size - file.offset, bool(told["grown"]))
+        self.arrived[file.path] = Arrived(file.size, sha256, file.size - file.offset, bool(fields["grown"]))
 
 
 @dataclass
@@ -170,7 +170,7 @@ class _Incoming:
         self.received += len(block)
 
     def close(self) -> None:
-        """Have what was received reach the disk."""
+        """Write what was received to the disk."""
         if self.handle and not self.handle.closed:
             try:
                 self.handle.flush()
@@ -199,7 +199,7 @@ def _storage_error(folder: Path, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(
             f"the disk of {folder} is full: free space there, or name another folder with --to. What has arrived "
-            "stays, and the same command continues"
+            "is kept, and the same command continues"
         )
     return StorageError(f"can't write to {folder}: {error.strerror or error}")
 
@@ -208,16 +208,16 @@ def _storage_error(folder: Path, error: OSError) -> StorageError:
 def landing_in(
     folder: Path, origin: dict[str, str], progress: Callable[[str, int], None], notice: Callable[[str], None]
 ) -> Iterator[Landing]:
-    """A folder to fill in the block, made where it is missing; another fetch into it waits until this one has ended.
+    """A folder to fill in the block, made where it is missing; another fetch into it waits until this one ends.
 
     Raises:
-        OutputError: the folder holds something else than what was fetched from `origin`.
+        OutputError: the folder has other content than files fetched from `origin`.
         StorageError: it can't be made.
     """
     unfinished = folder / UNFINISHED
     try:
         _check_origin(folder, origin)
-        lock = _locked(unfinished, lambda: notice(f"another fetch is writing to {folder}: waiting until it has ended"))
+        lock = _locked(unfinished, lambda: notice(f"another fetch is writing to {folder}: waiting until it ends"))
     except OSError as error:
         raise StorageError(f"can't write to {folder}: {error.strerror or error}") from error
     try:
@@ -225,7 +225,7 @@ def landing_in(
             write_atomically(folder / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode(), "checkpoint.directory")
         yield Landing(folder, progress)
     finally:
-        # Nobody else is writing here. What is not whole stays for the next fetch.
+        # Nobody else is writing here. Incomplete files are kept for the next fetch.
         with suppress(OSError):
             if [each.name for each in unfinished.iterdir()] == [_LOCK]:
                 shutil.rmtree(unfinished)
@@ -253,7 +253,7 @@ def _locked(unfinished: Path, wait: Callable[[], None]) -> int:
         except BlockingIOError:
             wait()
             fcntl.flock(lock, fcntl.LOCK_EX)
-        # Who held it before may have removed it with the folder.
+        # The process that held it before may have removed it with the folder.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), (unfinished / _LOCK).stat()):
                 return lock
@@ -261,10 +261,10 @@ def _locked(unfinished: Path, wait: Callable[[], None]) -> int:
 
 
 def check_space(folder: Path, files: Sequence[Entry]) -> None:
-    """Refuse what can't fit before anything is asked for.
+    """Refuse files that can't fit before any is requested.
 
     Raises:
-        StorageError: the disk has too little space for what is not here yet.
+        StorageError: the disk has too little space for the files that are not here yet.
     """
     here = Landing(folder)
     begun = {entry.path: found.stat().st_size for entry in files if (found := here.begun(entry))}
@@ -273,13 +273,13 @@ def check_space(folder: Path, files: Sequence[Entry]) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise StorageError(
-            f"the disk of {folder} has {free / 1e6:,.1f} MB free, and {needed / 1e6:,.1f} MB are to come: free at "
+            f"the disk of {folder} has {free / 1e6:,.1f} MB free, but {needed / 1e6:,.1f} MB are needed: free at "
             f"least {(needed - free) / 1e6:,.1f} MB there, or name another folder with --to"
         )
 
 
 def check_manifests(landing: Landing, files: Sequence[Entry]) -> None:
-    """Compare each file of a checkpoint with what its manifest, written when it was saved, says of it.
+    """Compare each file of a checkpoint with its manifest, which was written when it was saved.
 
     Raises:
         StorageError: one has another size or SHA-256: it is damaged on the claim.
@@ -290,8 +290,8 @@ def check_manifests(landing: Landing, files: Sequence[Entry]) -> None:
         folder = entry.path.removesuffix(MANIFEST)
         try:
             expected = {
-                str(name): (int(told["num_bytes"]), str(told["sha256"]))
-                for name, told in decode_json(read_document(landing.place(entry.path))).items()
+                str(name): (int(fields["num_bytes"]), str(fields["sha256"]))
+                for name, fields in decode_json(read_document(landing.place(entry.path))).items()
             }
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{entry.path} is damaged on the claim: {error}") from error

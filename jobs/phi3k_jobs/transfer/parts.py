@@ -1,4 +1,4 @@
-"""What of a run's directory belongs together, by its names there. Pure."""
+"""The parts of a run's directory, by the names of its files. Pure functions."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ _PARTS: Mapping[str, Callable[[str], object]] = {
     "logs": re.compile(r"logs/.+").fullmatch,
 }
 PARTS = (*_PARTS, ALL)
-# What a run is writing just now, the lock by which it keeps others out, and what fetch writes.
+# Files that a run is writing now, its lock, and files that fetch writes.
 _UNFINISHED = re.compile(
     r"lock|fetched\.json|\.fetch/.*|(.*/)?\.[^/]*(\.tmp|\.unfinished(/.*)?)|checkpoints/\.[^/]+/.*"
 )
@@ -42,16 +42,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a run's directory."""
+    """The files in a run's directory."""
 
     files: tuple[Entry, ...]
     skipped: tuple[str, ...]
-    """Links and whatever else is not a regular file, each with what it is: it is never fetched."""
+    """Links and anything else that is not a regular file, each with its type: these are never fetched."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files that are shown as one."""
+    """Files that are shown as one row."""
 
     name: str
     part: str
@@ -61,7 +61,7 @@ class Group:
 
 
 def read_listing(document: Any) -> Listing:
-    """Return what the pod's program has listed, without what a run is just writing.
+    """Return what the pod's program has listed, without files that a run is writing now.
 
     Raises:
         DataError: it is not a listing, or names a file outside the folder.
@@ -72,17 +72,17 @@ def read_listing(document: Any) -> Listing:
         for entry in files:
             path_of(entry.path)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"the pod has listed what can't be read: {error}") from error
+        raise DataError(f"the list of files that the pod sent can't be parsed: {error}") from error
     return Listing(tuple(entry for entry in files if not _UNFINISHED.fullmatch(entry.path)), skipped)
 
 
 def part_of(path: str) -> str:
-    """Return the part that a file belongs to, empty where only `all` has it."""
+    """Return the part that a file belongs to, empty if only `all` has it."""
     return next((name for name, belongs in _PARTS.items() if belongs(path)), "")
 
 
 def grouped(files: Iterable[Entry]) -> list[Group]:
-    """Return the files as `phi3k ls` shows them: those of a folder as one, a checkpoint each for itself."""
+    """Return the files as `phi3k ls` shows them: those of a folder as one row, each checkpoint as its own."""
     found: dict[str, list[Entry]] = {}
     for entry in files:
         found.setdefault(_group_of(entry.path), []).append(entry)
@@ -133,7 +133,7 @@ def _chosen(files: Sequence[Entry], part: str) -> list[Entry]:
 
 
 def newest_checkpoint(files: Iterable[Entry]) -> str:
-    """Return the folder of the newest checkpoint that is there with its manifest, empty where there is none."""
+    """Return the folder of the newest checkpoint that is there with its manifest, empty if there is none."""
     manifests = [entry.path for entry in files if entry.path.endswith(f"/{MANIFEST}")]
     steps = [(int(match[1]), path) for path in manifests if (match := _CHECKPOINT.fullmatch(path))]
     return max(steps)[1].removesuffix(f"/{MANIFEST}") if steps else ""

@@ -1,13 +1,13 @@
-"""The program of the short pod, and the form in which it and this side exchange files.
+"""The program of the transfer pod, and the protocol in which it and this side exchange files.
 
-Its text is sent with the pod, so both sides always have the same version of it, whatever the image holds. That is why
-it imports nothing but the standard library. It follows no link and opens nothing outside the folder it is given.
+Its text is sent with the pod, so both sides always have the same version, whatever the image contains. That is why it
+imports nothing but the standard library. It follows no link and opens nothing outside the folder it is given.
 
-    program.py keep IDLE_SECONDS     waits until nobody has asked for anything for so long
-    program.py list FOLDER           prints what lies in the folder, as one line of JSON
+    program.py keep IDLE_SECONDS     waits until there was no request for this many seconds
+    program.py list FOLDER           prints the files in the folder, as one line of JSON
     program.py send FOLDER           reads one line of JSON with the wanted files, and writes them as frames
-    program.py receive FOLDER        reads one line of JSON with what the folder should hold, says what it lacks, reads
-                                     that as frames, and removes what it should not hold
+    program.py receive FOLDER        reads one line of JSON with the files that the folder should hold, writes which
+                                     it lacks, reads these as frames, and removes all others
 """
 
 import contextlib
@@ -27,25 +27,25 @@ MISSING_INPUT_EXIT_CODE = 66
 STORAGE_EXIT_CODE = 74
 
 FILE, DATA, END, FAILED, NEEDED, WORKING, DONE = b"FDEXNWZ"
-"""Kinds of frame: a file begins, its bytes, it is whole, it can't be had, it is wanted, still working, no more."""
+"""Kinds of frame: a file begins, its bytes, it is complete, it can't be read, it is needed, still working, the end."""
 HEAD = struct.Struct(">BI")
 """Kind and length of what follows."""
 MOST_BYTES = 2**20
-"""Of a frame; what is longer was not written by this program."""
+"""Most bytes of a frame; a longer one was not written by this program."""
 BLOCK = 2**18
 NEWS_SECONDS = 1.0
-"""While nothing is sent, as files are compared, a frame says so this often."""
+"""While files are compared and nothing is sent, a frame reports this so often."""
 LOCK = "lock"
 ALIVE = "/tmp/phi3k-transfer"
-"""A file that is touched while somebody is served."""
+"""A file that is touched while requests are served."""
 
 
 class FormError(Exception):
-    """What was read is not what this program writes."""
+    """What was read was not written by this program."""
 
 
 class _ChangedError(Exception):
-    """A file is not what it was when its reading began."""
+    """A file changed while it was read."""
 
 
 class Frames:
@@ -98,7 +98,7 @@ def path_of(name: str) -> bytes:
     """Return the bytes of a name.
 
     Raises:
-        ValueError: it is none that a file below a folder can have.
+        ValueError: a file below a folder can't have this name.
     """
     path = name.encode("utf-8", "surrogateescape")
     if b"\0" in path or any(part in (b"", b".", b"..") for part in path.split(b"/")):
@@ -107,7 +107,7 @@ def path_of(name: str) -> bytes:
 
 
 def listing(folder: str) -> dict[str, Any]:
-    """Return the regular files below `folder` with sizes and times, and what else lies there. Raises OSError."""
+    """Return the regular files below `folder` with sizes and times, and everything else there. Raises OSError."""
     files: list[dict[str, Any]] = []
     others: list[dict[str, str]] = []
     root = os.fsencode(folder)
@@ -122,11 +122,11 @@ def listing(folder: str) -> dict[str, Any]:
                 found = os.lstat(path)
             except FileNotFoundError:
                 continue  # removed meanwhile
-            told = name_of(os.path.relpath(path, root))
+            relative = name_of(os.path.relpath(path, root))
             if stat.S_ISREG(found.st_mode):
-                files.append({"path": told, "size": found.st_size, "changed": found.st_mtime})
+                files.append({"path": relative, "size": found.st_size, "changed": found.st_mtime})
             else:
-                others.append({"path": told, "what": "a link" if stat.S_ISLNK(found.st_mode) else "not a file"})
+                others.append({"path": relative, "what": "a link" if stat.S_ISLNK(found.st_mode) else "not a file"})
     return {"files": files, "others": others}
 
 
@@ -162,14 +162,14 @@ def opened(root: int, path: bytes) -> int:
 
 
 class _Side:
-    """What both directions do: hash files of one folder, and say now and then that they do."""
+    """What both directions do: hash files of one folder, and report regularly that they still work."""
 
     def __init__(self, folder: str, write: Callable[[bytes], Any]) -> None:
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         self._write = write
         self._next_news = 0.0
 
-    def _say_so(self) -> None:
+    def _report_work(self) -> None:
         if time.monotonic() > self._next_news:
             self._write(frame(WORKING))
             self._next_news = time.monotonic() + NEWS_SECONDS
@@ -188,7 +188,7 @@ class _Side:
         digest = hashlib.sha256()
         for block in self._blocks(file, count):
             digest.update(block)
-            self._say_so()
+            self._report_work()
         return digest
 
 
@@ -222,7 +222,7 @@ class Sender(_Side):
             self._write(described(END, sha256=digest.hexdigest(), grown=grown))
 
     def _has_grown(self, file: BinaryIO, before: os.stat_result, sha256: str) -> bool:
-        """Return whether something was added meanwhile; what else may have changed is found by reading again."""
+        """Return whether something was added meanwhile; any other change is found by reading again."""
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
             return False
@@ -232,9 +232,9 @@ class Sender(_Side):
 
 
 class Receiver(_Side):
-    """Fills one folder: a file gets its name when all of it is here and has the SHA-256 that was announced.
+    """Fills one folder: a file gets its name when it is complete and has the announced SHA-256.
 
-    Until then it lies in a folder beside it under that SHA-256, where the next attempt continues it.
+    Until then it is in a folder beside it, named by that SHA-256, where the next attempt continues it.
     """
 
     def __init__(self, folder: str, write: Callable[[bytes], Any]) -> None:
@@ -248,13 +248,13 @@ class Receiver(_Side):
         self._file: tuple[dict[str, Any], BinaryIO, Any] | None = None
 
     def receive_all(self, wanted: list[dict[str, Any]], pieces: Iterator[bytes]) -> None:
-        """Say which of the wanted files are needed, and from where on; take them; remove what else is there."""
-        wait_for_lock(os.path.join(self._partials, LOCK), self._say_so)
+        """Report which of the wanted files are needed and from which offset, receive them, and remove all others."""
+        wait_for_lock(os.path.join(self._partials, LOCK), self._report_work)
         begun: set[str] = set()
         for entry in wanted:
-            self._say_so()
+            self._report_work()
             if not self._has(entry):
-                # Of several files with the same content one can be continued.
+                # Of several files with the same content, only one can be continued.
                 offset, digest = (0, hashlib.sha256()) if entry["sha256"] in begun else self._begun(entry)
                 begun.add(entry["sha256"])
                 self._write(described(NEEDED, path=entry["path"], offset=offset, sha256=digest.hexdigest()))
@@ -263,10 +263,10 @@ class Receiver(_Side):
         while not frames.is_done:
             piece = next(pieces, b"")
             if not piece:
-                return  # the other side has gone; what is here stays
+                return  # the other side has gone; what is here is kept
             for kind, payload in frames.feed(piece):
                 self._take(kind, payload)
-            self._say_so()
+            self._report_work()
         self._write(described(DONE, removed=self._remove_others({path_of(entry["path"]) for entry in wanted})))
 
     def _has(self, entry: dict[str, Any]) -> bool:
@@ -310,7 +310,7 @@ class Receiver(_Side):
                 self._write(described(FAILED, path=entry["path"], why="it was changed while it was sent"))
 
     def _remove_others(self, wanted: set[bytes]) -> int:
-        """Remove what should not be there, and folders that are empty then; return how many files of the folder."""
+        """Remove files that should not be there, and empty folders; return the number of removed files."""
         removed = 0
         for place, folders, names in os.walk(self._name, topdown=False):
             for name in [*names, *(each for each in folders if os.path.islink(os.path.join(place, each)))]:
@@ -327,20 +327,20 @@ class Receiver(_Side):
         return removed
 
 
-def wait_for_lock(path: str, say_so: Callable[[], None]) -> None:
-    """Keep other pods out until this process ends; where the file system has no locks, nobody is kept out."""
+def wait_for_lock(path: str, report_work: Callable[[], None]) -> None:
+    """Keep other pods out until this process ends; on a file system without locks, nobody is kept out."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     with contextlib.suppress(OSError):
         while True:
             try:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say_so()
+                report_work()
                 time.sleep(NEWS_SECONDS)
 
 
 def answering(out: BinaryIO) -> Callable[[bytes], Any]:
-    """Return what writes at once, and keeps the pod."""
+    """Return a function that writes at once, and keeps the pod running."""
     next_touch = 0.0
 
     def write(piece: bytes) -> None:
@@ -355,13 +355,13 @@ def answering(out: BinaryIO) -> Callable[[bytes], Any]:
 
 
 def touch() -> None:
-    """Say that somebody is served."""
+    """Record that a request is served."""
     with contextlib.suppress(OSError), open(ALIVE, "ab"):
         os.utime(ALIVE)
 
 
 def keep(idle_seconds: float) -> None:
-    """Wait until nobody was served for so long, or until the pod is to end."""
+    """Wait until no request was served for this long, or until the pod should end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     touch()
     while time.time() - os.stat(ALIVE).st_mtime < idle_seconds:
@@ -369,7 +369,7 @@ def keep(idle_seconds: float) -> None:
 
 
 def check_folder(folder: str) -> None:
-    """Refuse a folder that is not there, saying which ones are beside it. Raises OSError."""
+    """Refuse a folder that does not exist, with a list of those that do. Raises OSError."""
     if os.path.isdir(folder) and not os.path.islink(folder):
         return
     beside = os.path.dirname(folder)
@@ -379,7 +379,7 @@ def check_folder(folder: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says; returns the exit code."""
+    """Run one command line; returns the exit code."""
     verb, argument = arguments
     if verb == "keep":
         keep(float(argument))
@@ -397,7 +397,7 @@ def main(arguments: list[str]) -> int:
         else:
             Sender(argument, answering(sys.stdout.buffer)).send_all(json.loads(stdin.readline()))
     except BrokenPipeError:
-        os._exit(STORAGE_EXIT_CODE)  # the other side has gone: nothing can be said, not even on the way out
+        os._exit(STORAGE_EXIT_CODE)  # the other side has gone: nothing can be written, not even at exit
     except OSError as error:
         where = f"{name_of(os.fsencode(error.filename))}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Bringing files of this machine onto the cache's claim: what is there already and the same is not sent again."""
+"""Copying files of this machine to the cache's claim: files that are already there and the same are not sent again."""
 
 import hashlib
 import json
@@ -43,10 +43,10 @@ class Program(Protocol):
     """A program that reads and writes."""
 
     def write(self, content: bytes) -> bytes:
-        """Give it something to read; return what it has written meanwhile."""
+        """Give it something to read; return what it has written until now."""
 
     def output(self) -> Iterator[bytes]:
-        """Yield what it writes until it has ended well."""
+        """Yield what it writes until it has succeeded."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Pushed:
     files: int
     size: int
     sent: int
-    """Bytes that were sent now; the rest was there."""
+    """Bytes that were sent now; the rest was already there."""
     removed: int
-    """Files of an earlier push that this one has no more."""
+    """Files of an earlier push that this one no longer has."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class _Hashed:
     sha256: str
 
     @property
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         return {"path": self.file.name, "size": self.size, "sha256": self.sha256}
 
 
 def pushed_place(recipe: Recipe) -> Place:
-    """Return where the data of a recipe is pushed to: a folder of its name on the cache's claim."""
+    """Return the folder on the cache's claim, named after the recipe, to which its data is pushed."""
     return Place(recipe.cluster.cache, CACHE, f"{PUSHED}/{recipe.name}", can_write=True)
 
 
@@ -96,17 +96,17 @@ def push(
     callbacks: Callbacks,
     begin: Callable[[Sequence[Entry]], Callable[[str, int], None]],
 ) -> Pushed:
-    """Make the folder of the recipe's name hold these files and no others, in this order.
+    """Make the recipe's folder hold exactly these files, copied in this order.
 
     Args:
         cluster: Where the claim is.
         recipe: Says which claim, and where a pod for it runs.
-        files: What to push; the last ones only get their names when all before them are there.
-        callbacks: Where what is waited for is said.
+        files: What to push; the last ones get their names only when all before them are there.
+        callbacks: Called with what is waited for.
         begin: Is called with the files; what it returns, with the progress of each.
 
     Raises:
-        MissingInputError: a file is not there.
+        MissingInputError: a file does not exist.
         PermissionDeniedError: files may not be copied into pods.
         ProgramError: the claim is full, or refuses a file.
         StorageError: files keep changing while they are sent.
@@ -126,7 +126,7 @@ def bring(
     show: Callable[[str, int], None],
     notice: Callable[[str], None],
 ) -> Pushed:
-    """Have `program`, which is started anew after each break, take what it lacks of the files."""
+    """Send the files that `program` lacks. It is started again after each lost connection."""
     sent = removed = 0
     for _ in range(PASSES):
         hashed = [_hashed(file) for file in files]
@@ -145,7 +145,7 @@ def _conversations(
     show: Callable[[str, int], None],
     notice: Callable[[str], None],
 ) -> Iterator["_Conversation"]:
-    """Yield the conversations that were held until one came to its end."""
+    """Yield the conversations until one was completed."""
     fruitless = 0
     while True:
         held = _Conversation(hashed, show)
@@ -155,7 +155,7 @@ def _conversations(
         except (LostError, FormError) as error:
             fruitless = 0 if held.sent else fruitless + 1
             if fruitless == FRUITLESS_ATTEMPTS:
-                raise UnavailableError(f"{error}. What has arrived stays, and the same command continues") from error
+                raise UnavailableError(f"{error}. What has arrived is kept, and the same command continues") from error
             notice(f"{error}. Continuing from what has arrived")
             time.sleep(PAUSE_SECONDS)
             yield held
@@ -181,7 +181,7 @@ def _hashed(file: LocalFile) -> _Hashed:
 
 
 class _Conversation:
-    """One run of the pod's program: it says what it needs, and gets it."""
+    """One run of the pod's program: it reports what it needs, and receives it."""
 
     def __init__(self, hashed: Sequence[_Hashed], show: Callable[[str, int], None]) -> None:
         self._hashed = hashed
@@ -194,19 +194,19 @@ class _Conversation:
         self.failed: dict[str, str] = {}
 
     def hold(self, program: Program) -> None:
-        """Ask what is needed, send it, and hear what became of it."""
-        self._hear(program.write(line_of(each.told for each in self._hashed)))
+        """Ask what is needed, send it, and read the results."""
+        self._read(program.write(line_of(each.record for each in self._hashed)))
         output = program.output()
         while not self._knows_needs:
-            self._hear(_next(output))
+            self._read(_next(output))
         for each in self._hashed:
             if each.file.name in self._needed:
                 self._send(program, each, *self._needed[each.file.name])
             else:
                 self._show(each.file.name, each.size)
-        self._hear(program.write(frame(DONE)))
+        self._read(program.write(frame(DONE)))
         for piece in output:
-            self._hear(piece)
+            self._read(piece)
         if not self._frames.is_done:
             raise LostError(ENDED_EARLY)
 
@@ -215,25 +215,25 @@ class _Conversation:
             if offset and _digest(content, offset) != sha256:
                 offset = 0
             content.seek(offset)
-            self._hear(program.write(described(FILE, **each.told, offset=offset)))
+            self._read(program.write(described(FILE, **each.record, offset=offset)))
             while block := content.read(min(BLOCK, each.size - offset)):
-                self._hear(program.write(frame(DATA, block)))
+                self._read(program.write(frame(DATA, block)))
                 self.sent += len(block)
                 offset += len(block)
                 self._show(each.file.name, offset)
-            self._hear(program.write(frame(END)))
+            self._read(program.write(frame(END)))
 
-    def _hear(self, written: bytes) -> None:
+    def _read(self, written: bytes) -> None:
         for kind, payload in self._frames.feed(written):
-            told = json.loads(payload) if payload else {}
+            fields = json.loads(payload) if payload else {}
             if kind == NEEDED:
-                self._needed[str(told["path"])] = int(told["offset"]), str(told["sha256"])
+                self._needed[str(fields["path"])] = int(fields["offset"]), str(fields["sha256"])
             elif kind == END:
                 self._knows_needs = True
             elif kind == FAILED:
-                self.failed[str(told["path"])] = str(told["why"])
+                self.failed[str(fields["path"])] = str(fields["why"])
             elif kind == DONE:
-                self.removed = int(told["removed"])
+                self.removed = int(fields["removed"])
 
 
 def _next(output: Iterator[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""A short pod beside a claim, and the program in it that this side talks to."""
+"""The transfer pod beside a claim, and the program in it that copies files."""
 
 import json
 import secrets
@@ -18,7 +18,7 @@ from phi3k_jobs.objects.manifest import Manifest
 from phi3k_jobs.objects.names import RUN_LABEL, labels
 from phi3k_jobs.runs import FINISHED, Run, cancel, find_run
 from phi3k_jobs.submit.short_job import ShortJobError, run_short_job, short_job
-from phi3k_jobs.submit.submission import send
+from phi3k_jobs.submit.submission import send_objects
 from phi3k_jobs.transfer import program
 from phi3k_jobs.transfer.program import Frames
 from phi3k_jobs.watch.diagnosis import Diagnosis, diagnose
@@ -63,7 +63,7 @@ def directory_of(recipe: Recipe, run: str) -> Place:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Where what a pod waits for, and what is noticed, is said."""
+    """Called with what a pod waits for, with notes, and with lines of its log."""
 
     tell: Callable[[Diagnosis], None]
     notice: Callable[[str], None]
@@ -73,7 +73,7 @@ class Callbacks:
 def transfer_objects(recipe: Recipe, run: str, place: Place, arguments: list[str]) -> list[Manifest]:
     """Return the objects of a pod that runs the program beside a claim. The Job is the last.
 
-    It has a name of its own, so that several can be there at once, neither network nor secrets, and ends by itself.
+    It has a name of its own, so that several can run at once. It has neither network nor secrets, and ends by itself.
     """
     named = _named(recipe, run)
     storage = {"ephemeral-storage": STORAGE}
@@ -108,7 +108,7 @@ def _named(recipe: Recipe, run: str) -> Recipe:
 
 
 def _program(named: Recipe) -> Manifest:
-    """Return the ConfigMap that brings the program: the image may be of another version."""
+    """Return the ConfigMap with the program: the image may have another version of it."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -134,7 +134,7 @@ def _prefer_node_of(run: str, pod: Manifest) -> None:
 
 
 def check_claim(cluster: Cluster, place: Place) -> None:
-    """Refuse a claim that is not there, for which a pod would wait forever.
+    """Refuse a claim that does not exist, for which a pod would wait forever.
 
     Raises:
         MissingInputError: the namespace has no such claim.
@@ -142,26 +142,26 @@ def check_claim(cluster: Cluster, place: Place) -> None:
     claim = place.section.claim
     if cluster.get("PersistentVolumeClaim", claim) is None:
         raise MissingInputError(
-            f"namespace {cluster.namespace} of context {cluster.context} has no claim {claim}, where the runs would "
-            "be: name another with --set cluster.runs.claim=NAME, or another namespace with --namespace"
+            f"namespace {cluster.namespace} of context {cluster.context} has no claim {claim} for the runs: name "
+            "another with --set cluster.runs.claim=NAME, or another namespace with --namespace"
         )
 
 
 def check_rights(cluster: Cluster) -> None:
-    """Refuse to begin what the user may not do.
+    """Refuse to begin a copy that the user has no right to make.
 
     Raises:
         PermissionDeniedError: programs may not be run in pods.
     """
     if not cluster.allowed("create", "Pod", subresource="exec"):
         raise PermissionDeniedError(
-            f"you may not create pods/exec in namespace {cluster.namespace}, by which files are copied into and out of "
-            "pods: docs/cluster.md has the role. `phi3k ls` works without it"
+            f"you may not create pods/exec in namespace {cluster.namespace}, which is needed to copy files into and "
+            "out of pods: docs/cluster.md has the role. `phi3k ls` works without it"
         )
 
 
 def ask(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> Any:
-    """Return what the program lists of a run, through the log of its pod: that needs no right to run programs.
+    """Return the files of a run, through the log of the pod: this needs no right to run programs.
 
     Raises:
         ShortJobError: it failed; the message is its own.
@@ -173,7 +173,7 @@ def ask(cluster: Cluster, recipe: Recipe, run: str, callbacks: Callbacks) -> Any
 
 
 class Visit:
-    """A pod beside a claim, which is made again when it is lost."""
+    """A pod beside a claim, which is created again when it is lost."""
 
     def __init__(self, cluster: Cluster, recipe: Recipe, run: str, place: Place, callbacks: Callbacks) -> None:
         """Send nothing yet."""
@@ -199,7 +199,7 @@ class Visit:
 
         Raises:
             LostError: the pod or the connection broke before the last one.
-            FormError: something else answers than the program.
+            FormError: something other than the program answers.
             Phi3kError: the pod can't start.
         """
         frames = Frames()
@@ -224,7 +224,7 @@ class Visit:
             yield running
 
     def _pod(self) -> Manifest:
-        """Return the pod once it runs; where its Job has gone or ended, another is made.
+        """Return the pod once it runs; if its Job has gone or ended, another is created.
 
         Raises:
             ShortJobError: it can't run.
@@ -242,11 +242,11 @@ class Visit:
         shared = claim(self._place.section)
         may_make = self._place.can_write and self._place.section.create
         is_missing = may_make and self._cluster.get(shared["kind"], shared["metadata"]["name"]) is None
-        send(self._cluster, [shared] if is_missing else [], objects)
+        send_objects(self._cluster, [shared] if is_missing else [], objects)
         self._run = find_run(self._cluster, objects[-1]["metadata"]["name"])
 
     def _wait(self, run: Run) -> Manifest | None:
-        """Return the running pod of the Job, None where the Job has gone or ended well."""
+        """Return the running pod of the Job, None if the Job has gone or succeeded."""
         notice, tell = self._callbacks.notice, on_change(self._callbacks.tell)
         selector = pod_selector(run.name)
         now: Run | None = run
@@ -264,7 +264,7 @@ class Visit:
         return None
 
     def end(self) -> None:
-        """Remove the pod, if there is one. One that can't be removed ends by itself when nobody asks it anything."""
+        """Remove the pod, if there is one. A pod that can't be removed ends by itself when it gets no requests."""
         if self._run is not None:
             run, self._run = self._run, None
             cancel(self._cluster, run)
@@ -272,7 +272,7 @@ class Visit:
 
 @contextmanager
 def visiting(cluster: Cluster, recipe: Recipe, run: str, place: Place, callbacks: Callbacks) -> Iterator[Visit]:
-    """A pod for the block; it is made when it is first needed."""
+    """A pod for the block; it is created when it is first needed."""
     visit = Visit(cluster, recipe, run, place, callbacks)
     try:
         yield visit

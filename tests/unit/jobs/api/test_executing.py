@@ -104,7 +104,7 @@ def test_a_program_that_fails_is_told_by_its_words_and_code(cluster: Cluster) ->
 
 
 def test_a_program_that_was_killed_is_lost(cluster: Cluster) -> None:
-    with pytest.raises(LostError, match="was ended"):
+    with pytest.raises(LostError, match="was stopped"):
         run(cluster, "import os; os.kill(os.getpid(), 9)")
 
 

@@ -30,14 +30,14 @@ def recipe(name: str = "burberry-lora", *overrides: str) -> Recipe:
 
 def test_a_pool_at_zero_is_waited_for_where_no_gpu_node_is_up() -> None:
     (note,) = check_nodes(recipe(), [{"metadata": {"name": "cpu"}, "status": {}}])
-    assert "waits until one comes" in note
+    assert "waits until one is added" in note
 
 
 @pytest.mark.parametrize("selector", [(), (f"cluster.node_selector.{POOL}=h100-spot",)])
 def test_a_small_node_of_others_does_not_refuse_a_run_of_a_pool_at_zero(selector: tuple[str, ...]) -> None:
     (note,) = check_nodes(recipe("burberry-lora", *selector), [node(1, L4_MEBIBYTES)])
     assert "no node that is up has more than 1" in note
-    assert "waits until one comes" in note
+    assert "waits until one is added" in note
     assert "--set cluster.gpus_per_node=1" in note
 
 

@@ -132,7 +132,7 @@ def test_a_byte_that_changes_on_the_way_is_found(tmp_path: Path) -> None:
     stream = sent(there, arriving.requests(listed(there).files)).replace(b"aaa", b"aba", 1)
     arriving.receive(frames_of(stream))
     assert not files_in(here)
-    assert arriving.failed == {"weights": "it did not arrive as it was sent"}
+    assert arriving.failed == {"weights": "its content changed on the way"}
 
 
 @pytest.mark.parametrize(
