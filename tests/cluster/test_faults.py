@@ -60,7 +60,7 @@ class Runs(Command):
 
     def resumed_from(self, name: str) -> int:
         """The step of the checkpoint that the present attempt went on from, by its log."""
-        found = re.search(r"going on from \S+/step-(\d+)", self("logs", name).out)
+        found = re.search(r"continuing from \S+/step-(\d+)", self("logs", name).out)
         assert found is not None
         return int(found[1])
 

@@ -213,7 +213,7 @@ def test_a_run_of_higher_priority_takes_the_place_of_one_that_runs(history: Hist
 
 def test_the_preempted_run_saves_and_later_goes_on_at_the_saved_step(history: History) -> None:
     assert PREEMPTED_FROM <= history.saved_step < LONG
-    resumed = re.search(r"going on from \S+/step-(\d+)", history.log)
+    resumed = re.search(r"continuing from \S+/step-(\d+)", history.log)
     assert resumed is not None
     assert int(resumed[1]) == history.saved_step
     assert history.resumed["progress"]["step"] > history.saved_step

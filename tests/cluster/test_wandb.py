@@ -226,7 +226,7 @@ def test_submit_says_where_the_run_will_be_seen(tracked: Tracked) -> None:
 
 def test_a_run_whose_pod_was_deleted_goes_on_as_the_same_run_and_tells_no_step_twice(tracked: Tracked) -> None:
     assert DELETED_FROM <= tracked.steps_before < STEPS, "the pod was deleted on its way"
-    resumed = re.search(r"going on from \S+/step-(\d+)", tracked.log)
+    resumed = re.search(r"continuing from \S+/step-(\d+)", tracked.log)
     assert resumed is not None
     assert int(resumed[1]) == tracked.steps_before
     assert tracked.server.run_ids(PROJECT) == [tracked.run_id]

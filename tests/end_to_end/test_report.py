@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from phi3k_trainer.errors import MissingInputError
-from phi3k_trainer.evaluation.evaluate import Evaluated, Evaluation
+from phi3k_trainer.evaluation.evaluate import Evaluation, ScoredAnswers
 from phi3k_trainer.evaluation.metrics import baseline_scores, score_field
 from phi3k_trainer.evaluation.predictions import Prediction
 from phi3k_trainer.recipe import dump_recipe, parse_recipe
@@ -76,7 +76,7 @@ def run(tmp_path: Path) -> Path:
     blind = {name: score_field(kind, columns[name], answers[name][::-1]) for name, kind in KINDS.items()}  # type: ignore[arg-type]
     baselines = {name: baseline_scores(kind, columns[name], columns[name]) for name, kind in KINDS.items()}  # type: ignore[arg-type]
     evaluation = Evaluation("shown", 30, 3, 9, 2 / 3, 1 / 3, scores, blind, baselines)
-    Evaluated(evaluation, tuple(predictions)).write(directory)
+    ScoredAnswers(evaluation, tuple(predictions)).write(directory)
     return directory
 
 

@@ -95,7 +95,7 @@ def test_a_killed_process_is_named_the_next_attempt_tells_of_it_and_one_after_th
     assert process.returncode == 0, said
     begin, going_on, *_ = said.splitlines()
     assert json.loads(begin)["previous"]["exit_code"] == 137
-    assert going_on.startswith("going on from")
+    assert going_on.startswith("continuing from")
 
     with entrypoint(recipe, *overrides, num_processes=2) as process:
         said, _ = process.communicate(timeout=PATIENCE_SECONDS)

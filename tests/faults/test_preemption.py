@@ -24,7 +24,7 @@ def undisturbed(recipe: Path) -> Path:
 
 # The moment, and the call at whose start the signal arrives: (module, name, so manieth call).
 MOMENTS = {
-    "reading-data": ("phi3k_trainer.training.preparation", "prepare_dataset", 1),
+    "reading-data": ("phi3k_trainer.training.run_inputs", "prepare_dataset", 1),
     "first-step": ("phi3k_trainer.training.loop", "add_gradients", 1),
     "loading-a-batch": ("phi3k_trainer.training.loader", "collate", 9),
     "clipping": ("phi3k_trainer.training.loop", "clip_gradients", 3),

@@ -120,7 +120,7 @@ def test_training_goes_on_when_the_disk_is_full_and_says_how_much_is_missing(tmp
 
     said = done.stdout + done.stderr
     assert done.returncode == StorageError.exit_code, said  # the last save is the one that can't be done without
-    assert "Training continues." in said
+    assert "Training continues" in said
     assert re.search(r"Free at least [\d.]+ MB", said)
     directory = tmp_path / "after" / "small"
     logged = [json.loads(line)["step"] for line in (directory / "metrics.jsonl").read_text().splitlines()]

@@ -20,7 +20,7 @@ from phi3k_jobs.watch.progress import read_progress
 from phi3k_trainer import contract
 from phi3k_trainer.replica import health_check
 from phi3k_trainer.replica.attempts import begin_log
-from phi3k_trainer.replica.outcome import Outcome
+from phi3k_trainer.replica.exit_report import ExitReport
 from phi3k_trainer.tracking.console import JsonLines, PlainLines
 from tests.unit.test_structure import CHECKOUT, modules
 
@@ -121,9 +121,9 @@ def test_what_the_probe_prints_is_read_as_its_complaint(tmp_path: Path) -> None:
     assert found == contract.Complaint("1970-01-01T00:16:40Z", "training at step 12 of 40")
 
 
-@pytest.mark.parametrize("outcome", [Outcome(143, "stopped after step 12", 12, "/runs/demo/step-12"), None])
+@pytest.mark.parametrize("outcome", [ExitReport(143, "stopped after step 12", 12, "/runs/demo/step-12"), None])
 def test_the_first_line_of_a_second_attempt_is_read_as_the_entry_point_writes_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], outcome: Outcome | None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], outcome: ExitReport | None
 ) -> None:
     log, _ = begin_log(tmp_path, "demo-0")
     log.write((outcome.to_json() if outcome else "killed").encode())
@@ -136,8 +136,8 @@ def test_the_first_line_of_a_second_attempt_is_read_as_the_entry_point_writes_it
 
 
 def test_the_termination_message_is_read_as_the_entry_point_writes_it() -> None:
-    outcome = Outcome(143, "stopped after step 12", 12, "/runs/demo/step-12")
-    assert Outcome(**outcome_in(outcome.to_json())) == outcome
+    outcome = ExitReport(143, "stopped after step 12", 12, "/runs/demo/step-12")
+    assert ExitReport(**outcome_in(outcome.to_json())) == outcome
 
 
 def test_the_programs_of_the_contract_exist() -> None:

@@ -52,7 +52,7 @@ def _sha256(path: Path) -> str:
         with reading(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise damaged(path, error, "Check model.base.") from error
+        raise damaged(path, error, "Check model.base") from error
 
 
 def read_base_record(path: Path, remedy: str) -> BaseRecord | None:
@@ -85,7 +85,7 @@ def check_base(recorded: BaseRecord, found: BaseRecord, run: Path, directory: Pa
     different = sorted(name for name in names if recorded.files.get(name) != found.files.get(name))
     if different:
         raise DataError(
-            f"The base model in {directory} is no longer what the run in {run} began with: {', '.join(different)} "
-            "changed. What was trained belongs to the weights as they were. Put these files back, or start a new run "
-            "under another name."
+            f"the base model in {directory} is no longer what the run in {run} began with: {', '.join(different)} "
+            "changed. The trained weights need the original ones. Put these files back, or start a new run "
+            "under another name"
         )

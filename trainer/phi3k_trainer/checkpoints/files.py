@@ -1,4 +1,4 @@
-"""Checkpoints on disk: each a directory that is there whole or not at all, and that says what is in it.
+"""Checkpoints on disk: each a directory that is complete or absent, and that lists what is in it.
 
     checkpoints/step-000120/{*.safetensors, *.json, MANIFEST.json}
 
@@ -34,7 +34,7 @@ def checkpoint_name(step: int) -> str:
 
 
 def checkpoint_step(path: Path) -> int:
-    """The step that a checkpoint's name tells. Raises MissingInputError for another name."""
+    """The step in the name of a checkpoint. Raises MissingInputError for another name."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise MissingInputError(f"{path} is not a checkpoint: its name is not like step-000120")
@@ -88,7 +88,7 @@ def clean_up(root: Path) -> None:
 
 
 def _own(root: Path, prefix: str) -> list[Path]:
-    """What bears a name that a save gives; other names are somebody else's."""
+    """Everything under a name that a save gives; other names are not ours."""
     return [path for path in root.glob(f"{prefix}*") if _NAME.fullmatch(path.name.removeprefix(prefix))]
 
 
@@ -183,6 +183,6 @@ def _storage_error(final: Path, needed: int, error: OSError) -> StorageError:
         free = shutil.disk_usage(final.parent).free
         return StorageError(
             f"checkpoint {final} not saved, the disk is full: it needs {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB "
-            f"are free. Free at least {max(needed - free, 1e6) / 1e6:,.1f} MB there, or lower checkpoint.keep."
+            f"are free. Free at least {max(needed - free, 1e6) / 1e6:,.1f} MB there, or lower checkpoint.keep"
         )
-    return StorageError(f"checkpoint {final} not saved: {error.strerror or error}. Earlier checkpoints are untouched.")
+    return StorageError(f"checkpoint {final} not saved: {error.strerror or error}. Earlier checkpoints are untouched")

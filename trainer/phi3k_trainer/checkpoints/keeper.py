@@ -26,7 +26,7 @@ RECIPE_FILE = "recipe.json"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 
 
-ANOTHER_CHECKPOINT = "Another version of phi3k may have written this checkpoint: move it away to use an older one."
+ANOTHER_CHECKPOINT = "Another version of phi3k may have written this checkpoint: move it away to use an older one"
 
 
 def read_state(checkpoint: Path) -> TrainingState:
@@ -71,7 +71,7 @@ class CheckpointKeeper:
         self.is_asked = True
 
     def time_is_up(self) -> bool:
-        """Whether checkpoint.every_minutes have passed since the last try to save, by this process's clock."""
+        """Whether checkpoint.every_minutes have passed since the last attempt to save, by this process's clock."""
         minutes = self._recipe.checkpoint.every_minutes
         return minutes is not None and time.monotonic() - self._last_time >= 60 * minutes
 

@@ -23,7 +23,7 @@ class BestScore:
 @with_config(ConfigDict(extra="forbid"))
 @dataclass
 class TrainingState:
-    """Everything besides tensors that a resumed run goes on with; JSON on disk.
+    """Everything besides tensors that a resumed run continues with; JSON on disk.
 
     There is no state of random generators: dropout is seeded anew for each forward pass, from the seed, the step,
     the process and the pass. The order of samples follows from the seed and the step.
@@ -49,7 +49,7 @@ class TrainingState:
     skipped_in_a_row: int = 0
     """Steps skipped without a good one in between."""
     recent_losses: list[float] = field(default_factory=list)
-    """Losses of the last good steps, at most 100: the yardstick for spikes."""
+    """Losses of the last good steps, at most 100: spikes are measured against them."""
     wandb_run_id: str | None = None
 
     def step_of_best(self, score: str | None) -> int | None:

@@ -1,6 +1,6 @@
-"""The GPUs that a run was given: whether torch sees as many as were asked for, and whether a device computes right.
+"""The GPUs that a run was given: whether torch sees as many as were requested, and whether a device computes correctly.
 
-As a program (`python -m phi3k_trainer.distributed.gpus ASKED HERE`) the entry point's look before anything else starts:
+As a program (`python -m phi3k_trainer.distributed.gpus ASKED HERE`) it is the first check of the entry point:
 importing torch takes memory that the entry point would hold to the end.
 """
 
@@ -14,7 +14,7 @@ import torch
 
 from phi3k_trainer.contract import OUTCOMES_VARIABLE
 from phi3k_trainer.errors import UnavailableError
-from phi3k_trainer.replica.outcome import Outcome, write_outcome
+from phi3k_trainer.replica.exit_report import ExitReport, write_exit_report
 
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 DEVICE_FILES = Path("/dev")
@@ -33,7 +33,7 @@ class SeenGpus:
     cuda: str | None
     """The CUDA version that torch was built for; None: none."""
     error: str | None
-    """What torch says when it should begin, None where that works."""
+    """The error of torch when it initialises CUDA, None where that works."""
     driver: str | None
     """The driver's own line, None where the kernel has no driver."""
     devices: tuple[str, ...]
@@ -155,11 +155,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def main(asked: int, here: int) -> int:
-    """Check the number of GPUs for the entry point, and leave word where it looks for it; return the exit code."""
+    """Check the number of GPUs for the entry point, and write a report for it if it is wrong; return the exit code."""
     try:
         check_count(asked, here, seen_gpus(os.environ))
     except UnavailableError as error:
-        write_outcome(Path(os.environ[OUTCOMES_VARIABLE]), 0, Outcome(error.exit_code, str(error)))
+        write_exit_report(Path(os.environ[OUTCOMES_VARIABLE]), 0, ExitReport(error.exit_code, str(error)))
         return error.exit_code
     return 0
 

@@ -1,4 +1,4 @@
-"""The processes of a run: which of them this one is, and what they tell each other.
+"""The processes of a run: which of them this one is, and how they exchange values.
 
 torchrun's environment variables say how many there are; without them there is one.
 """

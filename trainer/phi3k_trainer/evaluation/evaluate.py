@@ -68,7 +68,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ScoredAnswers:
     """An evaluation and the answers it is made from."""
 
     evaluation: Evaluation
@@ -94,7 +94,7 @@ def evaluate(
     step: int,
     blind: bool,
     answered: Sequence[Prediction] | None = None,
-) -> Evaluated:
+) -> ScoredAnswers:
     """Evaluate on the held-out rows that the recipe uses; all processes call it together and get the same result.
 
     Args:
@@ -139,7 +139,7 @@ def evaluate(
         },
         lengths=AnswerLengths.of(answer_tokens, recipe.evaluation.max_new_tokens),
     )
-    return Evaluated(evaluation, tuple(predictions))
+    return ScoredAnswers(evaluation, tuple(predictions))
 
 
 class AnswerReader:

@@ -12,8 +12,8 @@ from phi3k_trainer.contract import PERMANENT_EXIT_CODES, PREEMPTED_EXIT_CODE, at
 from phi3k_trainer.errors import TrainingError
 from phi3k_trainer.files import convert, decode_json, encode_json, reading
 from phi3k_trainer.recipe import Recipe
+from phi3k_trainer.replica.exit_report import ExitReport
 from phi3k_trainer.replica.log import ReplicaLog
-from phi3k_trainer.replica.outcome import Outcome
 from phi3k_trainer.run_directory import RunDirectory
 
 # In the line of a replica that waits for its peers: whom it waits for.
@@ -32,7 +32,7 @@ class Attempt:
     log: Path
     checkpoint: str | None
     """The newest checkpoint when it began."""
-    outcome: Outcome | None
+    outcome: ExitReport | None
     """None: it ended without a word, killed as a whole or lost with its node."""
     waited_for: str | None
     """Replicas that it still waited for at that moment; None: it had begun, or it left word."""
@@ -74,7 +74,7 @@ def newest_checkpoint(run: Path) -> str | None:
     return max(names, key=lambda name: (len(name), name), default=None)
 
 
-def reason_to_give_up(recipe: Recipe, before: Sequence[Attempt]) -> Outcome | None:
+def reason_to_give_up(recipe: Recipe, before: Sequence[Attempt]) -> ExitReport | None:
     """A permanent failure if the last attempts were more than `cluster.retries` and led nowhere, else None.
 
     The training operator 1.9 compares backoffLimit with the requeues of its own work queue, not with failures: unless
@@ -84,7 +84,7 @@ def reason_to_give_up(recipe: Recipe, before: Sequence[Attempt]) -> Outcome | No
     if count <= recipe.cluster.retries:
         return None
     last, attempts = before[-1], "attempt" if count == 1 else f"{count} attempts"
-    return Outcome(
+    return ExitReport(
         TrainingError.exit_code,
         f"gave up: the last {attempts} made no checkpoint, and cluster.retries is {recipe.cluster.retries}; "
         f"the last one ended {last.ending}. Its lines are in {last.log}",
@@ -124,7 +124,7 @@ def _remove_oldest(before: Sequence[Attempt]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _ends_of(path: Path) -> tuple[str | None, Outcome | None, str | None]:
+def _ends_of(path: Path) -> tuple[str | None, ExitReport | None, str | None]:
     """The checkpoint in a log's first line; in its last one the outcome, or whom the replica waited for."""
     try:
         with reading(path) as file:
@@ -142,9 +142,9 @@ def _ends_of(path: Path) -> tuple[str | None, Outcome | None, str | None]:
     )
 
 
-def _outcome(document: dict[str, Any]) -> Outcome | None:
+def _outcome(document: dict[str, Any]) -> ExitReport | None:
     try:
-        return convert(Outcome, document)
+        return convert(ExitReport, document)
     except ValueError:  # the last line is another one
         return None
 

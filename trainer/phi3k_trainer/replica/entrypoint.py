@@ -1,7 +1,7 @@
 """The first process of the trainer's container: torchrun inside, signals, children and exit codes put right.
 
 torchrun answers every failure with exit code 1, so a cluster can't tell a wrong recipe from a lost node. Each worker
-writes how it ended (`outcome.py`); this process turns that into the documented exit code and the termination message.
+writes how it ended (`exit_report.py`); this process makes the documented exit code and termination message of it.
 It keeps the replica's lines in the run's directory, where the next attempt reads how this one ended.
 """
 
@@ -38,12 +38,12 @@ from phi3k_trainer.contract import (
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import Recipe, load_recipe
 from phi3k_trainer.replica.attempts import WAITING_FOR, begin_log, reason_to_give_up
+from phi3k_trainer.replica.exit_report import ExitReport, combine, read_exit_reports
 from phi3k_trainer.replica.finished import earlier_end
 from phi3k_trainer.replica.health import Health
 from phi3k_trainer.replica.log import ReplicaLog
 from phi3k_trainer.replica.meeting import meet, meeting_point
 from phi3k_trainer.replica.metrics_endpoint import serve_metrics
-from phi3k_trainer.replica.outcome import Outcome, combine, read_outcomes
 from phi3k_trainer.replica.relay import Output
 from phi3k_trainer.terminal import escaped_message
 
@@ -113,7 +113,7 @@ def supervise(
             return os.waitstatus_to_exitcode(status), deadline_passed
 
 
-def report(outcome: Outcome, termination_log: Path) -> None:
+def report(outcome: ExitReport, termination_log: Path) -> None:
     """Say how the replica ended: on stderr, and in the message that `kubectl describe` shows."""
     if outcome.exit_code != 0:
         print(outcome.to_json(), file=sys.stderr, flush=True)
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         outcome = attempt(load_recipe(options.recipe, options.overrides), command)
     except Phi3kError as error:
         print(f"error: {escaped_message(str(error))}", file=sys.stderr, flush=True)
-        outcome = Outcome(error.exit_code, str(error))
+        outcome = ExitReport(error.exit_code, str(error))
     report(outcome, TERMINATION_LOG)
     if outcome.exit_code == 0 and not ends_first(os.environ, socket.gethostname()):
         linger(LINGER_SECONDS)
@@ -153,7 +153,7 @@ def linger(seconds: float) -> None:
     told_to_stop.wait(seconds)
 
 
-def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
+def attempt(recipe: Recipe, command: Sequence[str]) -> ExitReport:
     """Train once, unless all is done or the attempts before led nowhere; keep what was said in the run's directory."""
     limit = os.environ.get(DEADLINE_VARIABLE)
     deadline = time.monotonic() + int(limit) if limit else None
@@ -174,7 +174,7 @@ def attempt(recipe: Recipe, command: Sequence[str]) -> Outcome:
     return outcome
 
 
-def missing_gpus(asked: int, log: ReplicaLog, deadline: float | None) -> Outcome | None:
+def missing_gpus(asked: int, log: ReplicaLog, deadline: float | None) -> ExitReport | None:
     """Look whether torch sees a GPU for each process of this replica, where cluster.gpus asks for any.
 
     Only the entry point knows that they are due: it runs in pods alone, while a recipe with cluster.gpus may be trained
@@ -187,7 +187,7 @@ def missing_gpus(asked: int, log: ReplicaLog, deadline: float | None) -> Outcome
     return looked if looked.exit_code else None
 
 
-def missing_peers(log: ReplicaLog, deadline: float | None) -> Outcome | None:
+def missing_peers(log: ReplicaLog, deadline: float | None) -> ExitReport | None:
     """Wait until every replica has a node and is here: None then, else how the wait has ended."""
     point = meeting_point(os.environ, socket.gethostname())
     if point is None:
@@ -211,8 +211,8 @@ def missing_peers(log: ReplicaLog, deadline: float | None) -> Outcome | None:
         return None
     others = whom or "the other replicas"
     if stopped.is_set():
-        return Outcome(PREEMPTED_EXIT_CODE, f"stopped while it waited for {others}: there was nothing to save")
-    return Outcome(DEADLINE_EXIT_CODE, f"the deadline has passed while waiting for {others}")
+        return ExitReport(PREEMPTED_EXIT_CODE, f"stopped while it waited for {others}: there was nothing to save")
+    return ExitReport(DEADLINE_EXIT_CODE, f"the deadline has passed while waiting for {others}")
 
 
 def say(log: ReplicaLog, document: Mapping[str, Any]) -> None:
@@ -222,7 +222,7 @@ def say(log: ReplicaLog, document: Mapping[str, Any]) -> None:
     print(line, flush=True)
 
 
-def run(command: Sequence[str], log: ReplicaLog, deadline: float | None) -> Outcome:
+def run(command: Sequence[str], log: ReplicaLog, deadline: float | None) -> ExitReport:
     """Run torchrun, or another program that leaves outcomes, to its end and return how its processes ended.
 
     `deadline`: when it has to stop, by the monotonic clock; None: never.
@@ -235,7 +235,7 @@ def run(command: Sequence[str], log: ReplicaLog, deadline: float | None) -> Outc
         status, deadline_passed = supervise(command, environment, seconds_left, output.writer)
         output.finish()
         return combine(
-            read_outcomes(Path(outcomes)),
+            read_exit_reports(Path(outcomes)),
             status,
             deadline_passed=deadline_passed,
             killed_by=output.killed_by,
@@ -244,7 +244,7 @@ def run(command: Sequence[str], log: ReplicaLog, deadline: float | None) -> Outc
 
 
 def oom_kills() -> int:
-    """How many processes of this container the kernel has killed because it used more memory than it may."""
+    """How many processes of this container the kernel has killed because it used more memory than its limit."""
     for file in OOM_COUNTERS:
         if file.exists():
             counters = dict(line.split() for line in file.read_text(encoding="ascii").splitlines())

@@ -9,7 +9,7 @@ from pathlib import Path
 from phi3k_trainer.errors import MissingInputError
 from phi3k_trainer.files import encode_json, read_json, write_atomically
 from phi3k_trainer.recipe import Recipe, recipe_sha256
-from phi3k_trainer.replica.outcome import Outcome
+from phi3k_trainer.replica.exit_report import ExitReport
 from phi3k_trainer.run_directory import RunDirectory
 
 
@@ -29,7 +29,7 @@ def record_end(run: Path, recipe: Recipe, step: int, checkpoint: Path) -> None:
     write_atomically(RunDirectory(run).finished, encode_json(record), "checkpoint.directory")
 
 
-def earlier_end(recipe: Recipe) -> Outcome | None:
+def earlier_end(recipe: Recipe) -> ExitReport | None:
     """Return the outcome of a run that has ended with this very recipe and still has what it left, else None."""
     try:
         record = read_json(RunDirectory(recipe.run_path).finished)
@@ -40,4 +40,4 @@ def earlier_end(recipe: Recipe) -> Outcome | None:
     lacks_export = recipe.export.at_end and not RunDirectory(recipe.run_path).export.is_dir()
     if not is_same or lacks_export or not Path(checkpoint).is_dir():
         return None
-    return Outcome(0, f"done before: all {step} steps are trained, and nothing is left to do", step, checkpoint)
+    return ExitReport(0, f"done before: all {step} steps are trained, and nothing is left to do", step, checkpoint)

@@ -12,7 +12,7 @@ from phi3k_trainer.data.encoding import Encoder, measure_examples
 from phi3k_trainer.distributed.gpus import check_product, device_of
 from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.errors import DataError, MissingInputError, UsageError
-from phi3k_trainer.evaluation.evaluate import Evaluated, evaluate
+from phi3k_trainer.evaluation.evaluate import ScoredAnswers, evaluate
 from phi3k_trainer.evaluation.generation import Generator, Question
 from phi3k_trainer.files import read_document, write_atomically
 from phi3k_trainer.images.decode import ImageError, decode_image, image_header
@@ -35,7 +35,7 @@ from phi3k_trainer.tuning.precision import Precision
 class EvaluatedRun:
     """What `phi3k eval` has found, and where it is written."""
 
-    evaluated: Evaluated
+    evaluated: ScoredAnswers
     directory: Path
     report: Path
 

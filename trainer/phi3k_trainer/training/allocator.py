@@ -12,7 +12,7 @@ LARGE_BLOCK_BYTES = 4 * 2**20
 def return_large_blocks() -> None:
     """Let glibc give each large block back to the system as soon as it is freed.
 
-    By itself it raises its threshold for that to as much as 32 MiB, following what is freed. Activations then lie in
+    Without this it raises its threshold for that to as much as 32 MiB, following what is freed. Activations then lie in
     the heap, and what stays between them (gradients, moments) keeps their holes resident. `bench/step_memory.py` prints
     the peak of a step beside the plan's.
     """

@@ -1,4 +1,4 @@
-"""What the plan says of the devices that are here: the layout to train with, and how fast they could be."""
+"""The plan for the devices of this machine: the layout to train with, and how fast they could be."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The directory of a run: which recipe and which process it belongs to, and what a resumed run forgets in it."""
+"""The directory of a run: which recipe and which process it belongs to, and what a resumed run removes from it."""
 
 import os
 import re
@@ -64,9 +64,9 @@ def forget_results_after(directory: RunDirectory, step: int) -> None:
 
 @contextmanager
 def held(directory: RunDirectory, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Keep other runs out of a run's directory for the length of the block; a process that dies lets go.
+    """Keep other runs out of a run's directory until the block ends; the lock of a process that dies is released.
 
-    On a file system that has no locks nobody is kept out.
+    On a file system without locks no other run is kept out.
 
     Raises:
         OutputError: another process still holds it after `patience_seconds`.
@@ -77,14 +77,14 @@ def held(directory: RunDirectory, patience_seconds: float = PATIENCE_SECONDS) ->
         lock = open_regular(directory.lock, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StorageError(
-            f"Can't write in {directory.path}: {error.strerror}. Check checkpoint.directory and its permissions."
+            f"can't write in {directory.path}: {error.strerror}; check checkpoint.directory and its permissions"
         ) from error
     with os.fdopen(lock, "rb"):
         deadline = time.monotonic() + patience_seconds
         while try_lock(lock) is False:
             if time.monotonic() > deadline:
                 raise OutputError(
-                    f"another process is training in {directory.path}. Wait for it or stop it, or choose another name."
+                    f"another process is training in {directory.path}: wait for it or stop it, or choose another name"
                 )
             time.sleep(0.2)
         yield
@@ -110,11 +110,11 @@ def claim(directory: RunDirectory, recipe: Recipe, *, resume: bool) -> None:
                 f"{directory.recipe}."
             )
         if different:
-            _forget_preparation(directory)
+            _forget_inputs(directory)
     if holds_work and not resume:
         raise OutputError(
-            f"{directory.path} already holds a run of this recipe. Continue with --resume, choose another name, "
-            "or move that directory away."
+            f"{directory.path} already holds a run of this recipe: continue with --resume, choose another name, "
+            "or move that directory away"
         )
     write_atomically(directory.recipe, dump_recipe(without_env(recipe)).encode(), "checkpoint.directory")
 
@@ -137,7 +137,7 @@ def _recipe_of(directory: RunDirectory) -> Recipe:
         raise RecipeError(f"{error}\n  {REMEDIES[RECIPE]}") from error
 
 
-def _forget_preparation(directory: RunDirectory) -> None:
+def _forget_inputs(directory: RunDirectory) -> None:
     """Remove what was made for another recipe that never got to its first checkpoint."""
     shutil.rmtree(directory.base, ignore_errors=True)
     for path in (directory.dataset, directory.base_record, directory.quarantine, directory.metrics):

@@ -1,4 +1,4 @@
-"""Steps that would do harm: losses and gradients that are not finite, and sudden spikes."""
+"""Harmful steps: losses and gradients that are not finite, and sudden spikes."""
 
 import math
 from statistics import median
@@ -9,7 +9,7 @@ from phi3k_trainer.recipe.training import TrainingSection
 
 MAX_SKIPPED_IN_A_ROW = 10
 MIN_LOSSES_FOR_SPIKE = 10
-"""Fewer losses than this say nothing about what is usual."""
+"""Fewer losses than this don't show what is usual."""
 
 
 def reason_to_skip(loss: float, grad_norm: float, state: TrainingState, training: TrainingSection) -> str | None:
@@ -23,11 +23,11 @@ def reason_to_skip(loss: float, grad_norm: float, state: TrainingState, training
     if reason is None:
         return None
     if not (math.isfinite(loss) and math.isfinite(grad_norm)) and training.on_nonfinite == "stop":
-        raise TrainingError(f"step {state.step + 1}: {reason}. {_ADVICE}, or set training.on_nonfinite to 'skip'.")
+        raise TrainingError(f"step {state.step + 1}: {reason}. {_ADVICE}, or set training.on_nonfinite to 'skip'")
     if state.skipped_in_a_row + 1 >= MAX_SKIPPED_IN_A_ROW:
         raise TrainingError(
             f"step {state.step + 1}: {reason}, the {MAX_SKIPPED_IN_A_ROW}th step in a row that had to be skipped. "
-            f"{_ADVICE}. The last checkpoint is from before; --resume continues from it."
+            f"{_ADVICE}. The last checkpoint is older; --resume continues from it"
         )
     return reason
 
@@ -38,14 +38,14 @@ def check_evaluation(loss: float, step: int, checkpoint: str | None) -> None:
     Args:
         loss: Mean cross entropy over the held-out rows.
         step: Optimiser step of the weights.
-        checkpoint: The newest one, from before, if there is one.
+        checkpoint: The newest one before this step, if there is one.
 
     Raises:
         TrainingError: the loss is not finite.
     """
     if not math.isfinite(loss):
-        saved = f" The last checkpoint, {checkpoint}, is from before." if checkpoint else ""
-        raise TrainingError(f"step {step}: the loss on the held-out rows is {loss}. {_ADVICE}.{saved}")
+        saved = f". The last checkpoint, {checkpoint}, is older" if checkpoint else ""
+        raise TrainingError(f"step {step}: the loss on the held-out rows is {loss}. {_ADVICE}{saved}")
 
 
 _ADVICE = "Lower training.learning_rate, raise training.warmup_fraction, or look at the data of these steps"

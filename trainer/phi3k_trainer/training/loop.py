@@ -1,4 +1,4 @@
-"""The loop from the first step to the last: train, evaluate, save, and stop when told to."""
+"""The loop from the first step to the last: train, evaluate, save, and stop on request."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from phi3k_trainer.data.order import StepPlan
 from phi3k_trainer.distributed.processes import Processes
 from phi3k_trainer.errors import StorageError
 from phi3k_trainer.evaluation.best import is_better, score_of
-from phi3k_trainer.evaluation.evaluate import AnswerReader, Evaluated, predict_examples
+from phi3k_trainer.evaluation.evaluate import AnswerReader, ScoredAnswers, predict_examples
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.evaluation.predictions import Prediction, write_predictions
 from phi3k_trainer.model import Phi3VForCausalLM
@@ -56,18 +56,18 @@ class Loop:
     state: TrainingState
     keeper: CheckpointKeeper
     tracker: Tracker
-    """Deaf on every process but the first."""
+    """Does nothing on every process but the first."""
     stop_request: StopRequest
     speed: SpeedMeter
     directory: RunDirectory
     generator: Generator
-    answer_held_out: Callable[[int], Evaluated] | None
+    answer_held_out: Callable[[int], ScoredAnswers] | None
     """Answers the held-out rows after a step and scores the answers; None where export.score asks for no score."""
     health: Health
-    _told_to_stop: bool = field(default=False, init=False)
+    _stop_agreed: bool = field(default=False, init=False)
     """What the processes have agreed on."""
-    scored: Evaluated | None = field(default=None, init=False)
-    """The last that `answer_held_out` gave."""
+    scored: ScoredAnswers | None = field(default=None, init=False)
+    """The last result of `answer_held_out`."""
 
     def run(self) -> None:
         """Train to the end of the plan, or until early stopping.
@@ -84,7 +84,7 @@ class Loop:
             while True:
                 if self._evaluation_is_due():
                     self._evaluate()
-                if self._told_to_stop:
+                if self._stop_agreed:
                     self._stop()
                 if self.is_finished():
                     break
@@ -147,7 +147,7 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         count_step(state, loss, skipped=reason is not None)
 
-        self._told_to_stop = stop > 0
+        self._stop_agreed = stop > 0
         if save > 0:
             self.keeper.ask()
         self._count(samples, time.monotonic() - started, loader.wait_seconds - waited, loss, grad_norm)
@@ -218,7 +218,7 @@ class Loop:
                 self.scored = self.answer_held_out(state.step) if self.answer_held_out else None
                 table = self._answer_table()
             except StoppedError:
-                self._told_to_stop = True
+                self._stop_agreed = True
                 return
         state.evaluated_step = state.step
         if state.best_loss is None or loss < state.best_loss:
@@ -234,7 +234,7 @@ class Loop:
             try:
                 write_predictions(self.directory.predictions(state.step), table)
             except StorageError as error:
-                self.tracker.note(f"{error} Training continues.")
+                self.tracker.note(f"{error}. Training continues")
 
     def _note_scores(self) -> Mapping[str, float]:
         """Record whether these are the best so far; returns those to log, which the last evaluation logs itself."""
@@ -274,25 +274,25 @@ class Loop:
                 with self.precision.context(self.processes.device):
                     total += self.model.token_loss(**batch.model_inputs(self.processes.device, self.precision.dtype))[0]
                 self.health.beat()
-                self._told_to_stop = self.processes.sum([self.stop_request.requested])[0] > 0
-                if self._told_to_stop:
+                self._stop_agreed = self.processes.sum([self.stop_request.requested])[0] > 0
+                if self._stop_agreed:
                     return None
         return self.processes.sum([total.item()])[0] / int(data.num_labels.sum())
 
     def _save(self, *, must_succeed: bool = False) -> None:
-        """Save; a failure is told and training goes on, unless nothing would come after it."""
+        """Save; after a failure, which is reported, training continues, unless this is the last save."""
         try:
             with self.health.meanwhile("saving"):
                 self.keeper.save(self.model, self.optimizer, self.state, self.tracker)
         except StorageError as error:
             if must_succeed:
                 raise
-            self.tracker.note(f"{error} Training continues.")
+            self.tracker.note(f"{error}. Training continues")
 
     def _stop(self) -> None:
         if self.keeper.last_step != self.state.step or self.keeper.is_asked:
             self._save(must_succeed=True)
         self.tracker.preempting()
         step, checkpoint = self.state.step, str(self.keeper.path_of(self.state.step))
-        message = f"asked to stop after step {step} of {len(self.plan)}; saved in {checkpoint}. Continue with --resume."
+        message = f"asked to stop after step {step} of {len(self.plan)}; saved in {checkpoint}. Continue with --resume"
         raise PreemptedError(message, step, checkpoint)

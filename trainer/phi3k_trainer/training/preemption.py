@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM (a node is drained, a pod is preempted) and Ctrl-C."""
+"""Requests to stop: SIGTERM (a node is drained, a pod is preempted) and Ctrl-C."""
 
 import signal
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ class PreemptedError(Phi3kError):
 
 
 class StopNow(BaseException):
-    """Unwinds to `listening`. No Exception: code that expects any error from a decoder shall not swallow it."""
+    """Unwinds to `listening`. No Exception: code that expects any error from a decoder must not catch it."""
 
 
 class StopRequest:
-    """Whether the run was asked to stop, and whether that may interrupt what goes on or has to wait for a save."""
+    """Whether the run was asked to stop, and whether that may interrupt it at once or has to wait for a save."""
 
     def __init__(self) -> None:
         """Nobody has asked yet, and until training begins there is nothing to save."""
@@ -47,14 +47,14 @@ class StopRequest:
         try:
             yield
         except StopNow:
-            raise PreemptedError("asked to stop; there was nothing left to save. Continue with --resume.") from None
+            raise PreemptedError("asked to stop; there was nothing left to save. Continue with --resume") from None
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside the block a signal only sets `requested`: whoever trains looks at it and saves."""
+        """Inside the block a signal only sets `requested`: the training loop reads it and saves."""
         self._deferred = True
         try:
             yield

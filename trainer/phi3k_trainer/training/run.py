@@ -21,7 +21,7 @@ from phi3k_trainer.distributed.gpus import check_product
 from phi3k_trainer.distributed.processes import Processes, joined_processes
 from phi3k_trainer.errors import MissingInputError, Phi3kError, TrainingError
 from phi3k_trainer.evaluation.best import check_score
-from phi3k_trainer.evaluation.evaluate import Evaluated, Evaluation, evaluate
+from phi3k_trainer.evaluation.evaluate import Evaluation, ScoredAnswers, evaluate
 from phi3k_trainer.evaluation.generation import Generator, StoppedError
 from phi3k_trainer.planning.layout import Layout
 from phi3k_trainer.recipe import Recipe
@@ -41,7 +41,7 @@ from phi3k_trainer.training.loop import Loop
 from phi3k_trainer.training.optimization import adamw
 from phi3k_trainer.training.parallel import TokenLoss, replicate, shard
 from phi3k_trainer.training.preemption import PreemptedError, StopNow, StopRequest
-from phi3k_trainer.training.preparation import Preparation, prepare_run
+from phi3k_trainer.training.run_inputs import RunInputs, prepare_run
 from phi3k_trainer.tuning.model import build_tuned_model, torch_dtype
 from phi3k_trainer.tuning.parameter_groups import parameter_groups
 from phi3k_trainer.tuning.precision import Precision
@@ -109,13 +109,13 @@ def _learn(
     health: Health,
     ending: ExitStack,
 ) -> RunResult:
-    """Train, evaluate and report; the tracker hears the exit code of `ending`."""
-    preparation = prepare_run(recipe, directory, processes, screen, health)
+    """Train, evaluate and report; the tracker is given the exit code by `ending`."""
+    inputs = prepare_run(recipe, directory, processes, screen, health)
     health.enter("building")
     checkpoint = processes.from_first(_checkpoint_to_resume(directory, screen) if processes.is_first else None)
     state = read_state(checkpoint) if checkpoint else TrainingState()
     state.wandb_run_id = processes.from_first(run_id(state.wandb_run_id))
-    loop = _build_loop(recipe, directory, preparation, processes, stop_request, state, checkpoint, health)
+    loop = _build_loop(recipe, directory, inputs, processes, stop_request, state, checkpoint, health)
     if processes.is_first:
         forget_results_after(directory, state.step)
         loop.tracker = start_tracking(
@@ -126,14 +126,14 @@ def _learn(
             total_steps=len(loop.plan),
             console=screen,
         )
-        lengths = AnswerLengths.of(preparation.evaluation.num_answer_tokens, recipe.evaluation.max_new_tokens)
+        lengths = AnswerLengths.of(inputs.evaluation.num_answer_tokens, recipe.evaluation.max_new_tokens)
         if remark := lengths.remark():
             loop.tracker.note(remark)
-    ending.enter_context(_told_how_it_ends(loop.tracker))
+    ending.enter_context(_exit_code_reported(loop.tracker))
     with stop_request.deferred():
         loop.run()
         health.enter("evaluating")
-        evaluation = _evaluate(loop, preparation)
+        evaluation = _evaluate(loop, inputs)
         health.enter("finishing")
     if processes.is_first:
         write_report(directory.path)
@@ -150,17 +150,17 @@ def _export(recipe: Recipe, result: RunResult, processes: Processes, screen: Con
             screen.print(Text(escaped_line(f"the run is saved in {result.checkpoint}; now its export is written")))
             made = write_export_at_end(recipe, result.directory, result.checkpoint, health.beat)
             of_best = f", the best by {made.score or 'the loss'}" if made.weights == "best" else ""
-            said = f"export: {result.directory.export} (step {made.step}{of_best})"
+            message = f"export: {result.directory.export} (step {made.step}{of_best})"
             if made.only_phi3k_because:
-                said += f". Other programs can't load it: {made.only_phi3k_because}"
-            screen.print(Text(escaped_line(said)), soft_wrap=True)
+                message += f". Other programs can't load it: {made.only_phi3k_because}"
+            screen.print(Text(escaped_line(message)), soft_wrap=True)
     health.enter("finishing")
     return result.directory.export
 
 
-def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
-    """Evaluate the trained model by generation, once. Raises PreemptedError when asked to stop meanwhile."""
-    held_out = preparation.evaluation.examples
+def _evaluate(loop: Loop, inputs: RunInputs) -> Evaluation | None:
+    """Evaluate the trained model by generation, once. Raises PreemptedError when asked to stop during it."""
+    held_out = inputs.evaluation.examples
     if not held_out:
         return None
     recipe, step = loop.recipe, loop.state.step
@@ -171,7 +171,7 @@ def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
     try:
         evaluated = evaluate(
             loop.generator,
-            preparation.dataset.train,
+            inputs.dataset.train,
             held_out,
             recipe,
             step=step,
@@ -182,7 +182,7 @@ def _evaluate(loop: Loop, preparation: Preparation) -> Evaluation | None:
         loop.tracker.preempting()
         checkpoint = str(loop.keeper.path_of(step))
         message = f"asked to stop during the last evaluation; the training is done and saved in {checkpoint}. "
-        raise PreemptedError(message + "--resume evaluates again.", step, checkpoint) from None
+        raise PreemptedError(message + "--resume evaluates again", step, checkpoint) from None
     if loop.processes.is_first:
         loop.tracker.log(step, evaluated.evaluation.metrics())
         loop.tracker.log_predictions(step, evaluated.predictions[: recipe.evaluation.table_samples])
@@ -194,23 +194,23 @@ def _checkpoint_to_resume(directory: RunDirectory, screen: Console) -> Path | No
     """The newest checkpoint that verifies, or None where there is none at all."""
     checkpoint, damaged = newest_verified(directory.checkpoints)
     for found in damaged:
-        remark = f"{found.path} is damaged ({found.damage}); an older checkpoint is looked for"
+        remark = f"{found.path} is damaged ({found.damage}); looking for an older checkpoint"
         screen.print(Text(escaped_line(remark)), soft_wrap=True)
     if damaged and checkpoint is None:
         raise MissingInputError(
-            f"no checkpoint in {directory.checkpoints} is whole; the newest: {damaged[0].damage}. "
-            "Bring one back from a backup, or move the run's directory away to start again."
+            f"no checkpoint in {directory.checkpoints} is intact; the newest: {damaged[0].damage}. "
+            "Restore one from a backup, or move the run's directory away to start again"
         )
     set_aside(damaged)
     if checkpoint is not None:
-        screen.print(Text(escaped_line(f"going on from {checkpoint}")), soft_wrap=True)
+        screen.print(Text(escaped_line(f"continuing from {checkpoint}")), soft_wrap=True)
     return checkpoint
 
 
 def _build_loop(
     recipe: Recipe,
     directory: RunDirectory,
-    preparation: Preparation,
+    inputs: RunInputs,
     processes: Processes,
     stop_request: StopRequest,
     state: TrainingState,
@@ -219,17 +219,17 @@ def _build_loop(
 ) -> Loop:
     """Put model, optimiser and data together, as they were at `checkpoint` if there is one."""
     training, dtype = recipe.training, torch_dtype(recipe)
-    shape = model_shape(preparation.base)
+    shape = model_shape(inputs.base)
     layout = training_layout(recipe, shape, processes)
     _introduce(processes, layout, recipe.name)
     plan = plan_steps(
         training.seed,
-        preparation.train.num_tokens,
+        inputs.train.num_tokens,
         training.tokens_per_step,
         epochs=training.epochs,
         max_steps=training.max_steps,
     )
-    tuned = build_tuned_model(recipe, preparation.base, processes.device, recompute=layout.activation_checkpointing)
+    tuned = build_tuned_model(recipe, inputs.base, processes.device, recompute=layout.activation_checkpointing)
     model = tuned.model.train()
     loss: nn.Module = TokenLoss(model)
     if layout.parallel == "fsdp":
@@ -243,13 +243,13 @@ def _build_loop(
     precision = Precision(dtype, use_autocast=recipe.model.dtype == "bfloat16" and layout.parallel == "ddp")
     generator = Generator(
         model,
-        preparation.encoder,
-        preparation.tokenizer,
+        inputs.encoder,
+        inputs.tokenizer,
         max_new_tokens=recipe.evaluation.max_new_tokens,
         batch_size=recipe.evaluation.batch_size,
         processes=processes,
         precision=lambda: precision.context(processes.device),
-        should_stop=lambda: _is_told_to_stop(stop_request, health),
+        should_stop=lambda: _should_stop(stop_request, health),
     )
     return Loop(
         recipe=recipe,
@@ -258,9 +258,9 @@ def _build_loop(
         loss=loss,
         optimizer=optimizer,
         precision=precision,
-        encoder=preparation.encoder.with_cache(picture_cache_bytes()),
-        train_data=preparation.train,
-        evaluation_data=preparation.evaluation,
+        encoder=inputs.encoder.with_cache(picture_cache_bytes()),
+        train_data=inputs.train,
+        evaluation_data=inputs.evaluation,
         plan=plan,
         state=state,
         keeper=CheckpointKeeper(
@@ -268,36 +268,36 @@ def _build_loop(
             recipe,
             processes,
             tuned.adapter_config,
-            preparation.base_record,
+            inputs.base_record,
             state.step if checkpoint else None,
         ),
         tracker=Tracker(),
         stop_request=stop_request,
-        speed=speed_meter(recipe, shape, preparation.train, processes),
+        speed=speed_meter(recipe, shape, inputs.train, processes),
         directory=directory,
         generator=generator,
-        answer_held_out=_answering(recipe, preparation, generator),
+        answer_held_out=_answering(recipe, inputs, generator),
         health=health,
     )
 
 
-def _answering(recipe: Recipe, preparation: Preparation, generator: Generator) -> Callable[[int], Evaluated] | None:
+def _answering(recipe: Recipe, inputs: RunInputs, generator: Generator) -> Callable[[int], ScoredAnswers] | None:
     """What an evaluation in training does for export.score, if it needs one. Raises RecipeError for an absent score."""
     if recipe.export.score is None:
         return None
-    train, held_out = preparation.dataset.train, preparation.evaluation.examples
+    train, held_out = inputs.dataset.train, inputs.evaluation.examples
     check_score(recipe, train)
     return lambda step: evaluate(generator, train, held_out, recipe, step=step, blind=False)
 
 
-def _is_told_to_stop(stop_request: StopRequest, health: Health) -> bool:
-    """Whether it is; it is asked before every batch of answers, so asking is a sign of life too."""
+def _should_stop(stop_request: StopRequest, health: Health) -> bool:
+    """Whether the run should stop. It is called before every batch of answers, so it reports progress too."""
     health.beat()
     return stop_request.requested
 
 
 def _introduce(processes: Processes, layout: Layout, name: str) -> None:
-    """Let each of several processes say what it is: the log of a replica without the first would else be empty."""
+    """Let each of several processes log what it is: otherwise the log of a replica without the first would be empty."""
     if processes.world_size > 1:
         how = "sharded (FSDP2)" if layout.parallel == "fsdp" else "replicated (DDP)"
         message = f"rank {processes.rank} of {processes.world_size} on {processes.device}, weights {how}"
@@ -305,8 +305,8 @@ def _introduce(processes: Processes, layout: Layout, name: str) -> None:
 
 
 @contextmanager
-def _told_how_it_ends(tracker: Tracker) -> Iterator[None]:
-    """Tell the tracker the exit code that the block ends with."""
+def _exit_code_reported(tracker: Tracker) -> Iterator[None]:
+    """Report the exit code that the block ends with to the tracker."""
     exit_code = TrainingError.exit_code
     try:
         yield

@@ -1,4 +1,4 @@
-"""The learning rate's course over a run, as a factor of its peak."""
+"""The schedule of the learning rate over a run, as a factor of its peak."""
 
 import math
 from typing import Literal

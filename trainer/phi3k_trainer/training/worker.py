@@ -1,4 +1,4 @@
-"""One process of a run on a cluster: trains, and leaves word of how it ended for the entry point."""
+"""One process of a run on a cluster: trains, and reports to the entry point how it ended."""
 
 import argparse
 import os
@@ -10,13 +10,13 @@ from pathlib import Path
 from phi3k_trainer.contract import ALL_RANKS_VARIABLE, OUTCOMES_VARIABLE, OUTPUT_VARIABLE
 from phi3k_trainer.errors import Phi3kError
 from phi3k_trainer.recipe import load_recipe
-from phi3k_trainer.replica.outcome import Outcome, write_outcome
+from phi3k_trainer.replica.exit_report import ExitReport, write_exit_report
 from phi3k_trainer.replica.relay import send_output
 from phi3k_trainer.terminal import escaped_message
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train the recipe, going on from its newest checkpoint if there is one; return the documented exit code."""
+    """Train the recipe, continuing from its newest checkpoint if there is one; return the documented exit code."""
     parser = argparse.ArgumentParser(prog="phi3k-worker", description=__doc__)
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
@@ -25,14 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         send_output(Path(os.environ[OUTPUT_VARIABLE]), int(os.environ["RANK"]))
     outcome = _train(options.recipe, options.overrides)
     if outcome is not None:
-        write_outcome(Path(os.environ[OUTCOMES_VARIABLE]), int(os.environ.get("RANK", "0")), outcome)
+        write_exit_report(Path(os.environ[OUTCOMES_VARIABLE]), int(os.environ.get("RANK", "0")), outcome)
         return outcome.exit_code
     return 1
 
 
-def _train(recipe_path: str, overrides: Sequence[str]) -> Outcome | None:
-    """Return how training ended; None if it failed in a way that nobody foresaw, such as a lost peer."""
-    # torch takes seconds to import: a wrong recipe is told before.
+def _train(recipe_path: str, overrides: Sequence[str]) -> ExitReport | None:
+    """Return how training ended; None if it failed in an unforeseen way, such as a lost peer."""
+    # torch takes seconds to import: a wrong recipe is reported before that.
     try:
         recipe = load_recipe(recipe_path, overrides)
         from phi3k_trainer.training.run import train
@@ -40,11 +40,11 @@ def _train(recipe_path: str, overrides: Sequence[str]) -> Outcome | None:
         result = train(recipe, resume=True)
     except Phi3kError as error:
         print(f"error: {escaped_message(str(error))}", file=sys.stderr, flush=True)
-        return Outcome(error.exit_code, str(error), getattr(error, "step", None), getattr(error, "checkpoint", None))
+        return ExitReport(error.exit_code, str(error), getattr(error, "step", None), getattr(error, "checkpoint", None))
     except Exception:
         traceback.print_exc()
         return None
-    return Outcome(0, "done", result.steps, str(result.checkpoint))
+    return ExitReport(0, "done", result.steps, str(result.checkpoint))
 
 
 if __name__ == "__main__":

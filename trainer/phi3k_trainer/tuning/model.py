@@ -42,7 +42,7 @@ def build_tuned_model(
     Args:
         recipe: The recipe in force.
         base: Directory in the published layout.
-        device: Where the weights shall be.
+        device: Where the weights are put.
         recompute: Whether layers are computed again in the backward pass instead of kept (activation checkpointing).
         quantize: False leaves QLoRA's frozen weights whole, to merge adapters into.
 

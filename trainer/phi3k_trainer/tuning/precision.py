@@ -14,7 +14,7 @@ class Precision:
     dtype: torch.dtype
     """Type of matrix products."""
     use_autocast: bool
-    """Whether float32 weights have to be cast on the way (FSDP does it by itself)."""
+    """Whether float32 weights have to be cast on the way (FSDP does it itself)."""
 
     def context(self, device: torch.device) -> AbstractContextManager[Any]:
         """The context of a forward pass on `device`."""

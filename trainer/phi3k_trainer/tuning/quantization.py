@@ -19,12 +19,12 @@ def check_bitsandbytes(device: torch.device) -> None:
     except Exception as problem:  # a missing or foreign native library shows in many ways
         raise UnavailableError(
             f"tuning.method 'qlora' needs bitsandbytes, which does not run here on {device}: {problem}. "
-            "Install a build for this machine, or set tuning.method to 'lora'."
+            "Install a build for this machine, or set tuning.method to 'lora'"
         ) from problem
     if error > 0.2:  # NF4's widest gap between levels is 0.304, so rounding is off by 0.152 at most
         raise UnavailableError(
             f"tuning.method 'qlora' needs bitsandbytes, whose 4-bit numbers are wrong on {device} "
-            f"(off by {error:.2f}). Install another build, or set tuning.method to 'lora'."
+            f"(off by {error:.2f}). Install another build, or set tuning.method to 'lora'"
         )
 
 
@@ -37,7 +37,7 @@ def check_sizes(config: Phi3VConfig) -> None:
         if getattr(config, name) % NF4_BLOCK:
             raise RecipeError(
                 f"tuning.method 'qlora' rounds blocks of {NF4_BLOCK} weights, and the model's {name} is"
-                f" {getattr(config, name)}, not a multiple of that. Set tuning.method to 'lora'."
+                f" {getattr(config, name)}, not a multiple of that: set tuning.method to 'lora'"
             )
 
 

@@ -27,7 +27,7 @@ def test_an_attempt_that_ended_without_a_word_has_no_code() -> None:
     assert found.exit_code is None
 
 
-@pytest.mark.parametrize("line", ["", "going on from /runs", "[1, 2]", '{"step": 1}', '{"attempt": 1, "message": "m"}'])
+@pytest.mark.parametrize("line", ["", "continuing from /", "[1, 2]", '{"step": 1}', '{"attempt": 1, "message": "m"}'])
 def test_another_first_line_tells_nothing(line: str) -> None:
     assert in_first_line("demo-0", line) is None
 

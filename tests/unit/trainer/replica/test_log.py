@@ -7,13 +7,13 @@ import pytest
 
 from phi3k_trainer.recipe import Recipe, parse_recipe
 from phi3k_trainer.replica.attempts import KEPT_ATTEMPTS, begin_log, read_attempts, reason_to_give_up
+from phi3k_trainer.replica.exit_report import ExitReport
 from phi3k_trainer.replica.log import ReplicaLog
-from phi3k_trainer.replica.outcome import Outcome
 from tests.small_runs import RECIPE
 
-KILLED = Outcome(137, "a process was killed by SIGKILL before the run could save")
-SAVED = Outcome(143, "asked to stop after step 4", step=4, checkpoint="/runs/demo/checkpoints/step-000004")
-GAVE_UP = Outcome(70, "gave up")
+KILLED = ExitReport(137, "a process was killed by SIGKILL before the run could save")
+SAVED = ExitReport(143, "asked to stop after step 4", step=4, checkpoint="/runs/demo/checkpoints/step-000004")
+GAVE_UP = ExitReport(70, "gave up")
 
 
 def words(path: Path) -> list[str]:
@@ -21,7 +21,7 @@ def words(path: Path) -> list[str]:
     return [line.partition(" ")[2] for line in path.read_text().splitlines()]
 
 
-def attempt(run: Path, outcome: Outcome | None) -> Path:
+def attempt(run: Path, outcome: ExitReport | None) -> Path:
     log, _ = begin_log(run, "demo-master-0")
     log.write(b"a line\n")
     if outcome is not None:
@@ -45,7 +45,7 @@ def test_an_attempt_keeps_its_lines_behind_their_time(tmp_path: Path) -> None:
     ids=["saved", "lost"],
 )
 def test_the_next_attempt_says_how_the_one_before_ended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], outcome: Outcome | None, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], outcome: ExitReport | None, said: str
 ) -> None:
     first = attempt(tmp_path, outcome)
     assert capsys.readouterr().out == ""
@@ -100,14 +100,16 @@ def recipe(tmp_path: Path) -> Recipe:
     return parse_recipe(RECIPE.format(directory=tmp_path), overrides=["cluster.retries=1"])
 
 
-def give_up_after(recipe: Recipe, *outcomes: Outcome | None) -> Outcome | None:
+def give_up_after(recipe: Recipe, *outcomes: ExitReport | None) -> ExitReport | None:
     for outcome in outcomes:
         attempt(recipe.run_path, outcome)
     return reason_to_give_up(recipe, read_attempts(recipe.run_path / "logs", "demo-master-0"))
 
 
 @pytest.mark.parametrize("outcome", [KILLED, None], ids=["killed", "lost"])
-def test_more_failures_without_a_checkpoint_than_retries_are_the_end(recipe: Recipe, outcome: Outcome | None) -> None:
+def test_more_failures_without_a_checkpoint_than_retries_are_the_end(
+    recipe: Recipe, outcome: ExitReport | None
+) -> None:
     assert give_up_after(recipe, outcome) is None
     gave_up = give_up_after(recipe, outcome)
     assert gave_up is not None
@@ -116,7 +118,7 @@ def test_more_failures_without_a_checkpoint_than_retries_are_the_end(recipe: Rec
 
 
 @pytest.mark.parametrize("last", [SAVED, GAVE_UP], ids=["preempted", "submitted again"])
-def test_only_failures_in_a_row_count(recipe: Recipe, last: Outcome) -> None:
+def test_only_failures_in_a_row_count(recipe: Recipe, last: ExitReport) -> None:
     assert give_up_after(recipe, KILLED, KILLED, last) is None
 
 

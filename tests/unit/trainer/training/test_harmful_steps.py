@@ -54,7 +54,7 @@ def test_a_skipped_loss_is_no_yardstick() -> None:
 def test_an_evaluation_that_is_not_finite_gives_the_advice_of_training_and_the_last_good_checkpoint(
     loss: float,
 ) -> None:
-    with pytest.raises(TrainingError, match=r"step 8: .*training.learning_rate.* runs/a/checkpoints/step-4, is from"):
+    with pytest.raises(TrainingError, match=r"step 8: .*training.learning_rate.* runs/a/checkpoints/step-4, is older"):
         check_evaluation(loss, 8, "runs/a/checkpoints/step-4")
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from phi3k_trainer.replica.outcome import Outcome, combine, read_outcomes, write_outcome
+from phi3k_trainer.replica.exit_report import ExitReport, combine, read_exit_reports, write_exit_report
 
-PREEMPTED = Outcome(143, "saved", step=7, checkpoint="step-000007")
-WRONG = Outcome(65, "no rows")
-FAILING = Outcome(144, "a.png can't be read: Input/output error")
-DONE = Outcome(0, "done")
+PREEMPTED = ExitReport(143, "saved", step=7, checkpoint="step-000007")
+WRONG = ExitReport(65, "no rows")
+FAILING = ExitReport(144, "a.png can't be read: Input/output error")
+DONE = ExitReport(0, "done")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ DONE = Outcome(0, "done")
         "terminated",
     ],
 )
-def test_the_replicas_exit_code(outcomes: list[Outcome], status: int, deadline_passed: bool, exit_code: int) -> None:
+def test_the_replicas_exit_code(outcomes: list[ExitReport], status: int, deadline_passed: bool, exit_code: int) -> None:
     assert combine(outcomes, status, deadline_passed=deadline_passed).exit_code == exit_code
 
 
@@ -47,8 +47,8 @@ def test_a_passed_deadline_still_names_the_checkpoint() -> None:
 
 def test_outcomes_are_read_in_rank_order(tmp_path) -> None:
     for rank, outcome in ((10, WRONG), (2, PREEMPTED)):
-        write_outcome(tmp_path, rank, outcome)
-    assert read_outcomes(tmp_path) == [PREEMPTED, WRONG]
+        write_exit_report(tmp_path, rank, outcome)
+    assert read_exit_reports(tmp_path) == [PREEMPTED, WRONG]
 
 
 def test_a_process_that_was_killed_is_named_by_its_signal() -> None:

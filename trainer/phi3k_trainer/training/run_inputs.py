@@ -27,8 +27,8 @@ from phi3k_trainer.terminal import escaped_line
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """What a run learns from, is measured on, and starts from."""
+class RunInputs:
+    """The data and the model of a run: what it learns from, is measured on, and starts from."""
 
     dataset: Dataset
     base: Path
@@ -44,8 +44,8 @@ class Preparation:
 
 def prepare_run(
     recipe: Recipe, directory: RunDirectory, processes: Processes, screen: Console, health: Health
-) -> Preparation:
-    """Read data and model for a run; the first process does what takes long, the others find it done.
+) -> RunInputs:
+    """Read data and model for a run; the first process does the long work, the others use its results.
 
     Raises:
         DataError: the data can't be used, processes see different data or models, or the model is not what the run
@@ -77,11 +77,11 @@ def prepare_run(
         if rejections and processes.is_first:
             dataset.quarantine.extended(rejections).check_budget(recipe.data.error_budget)
     if not train.examples:
-        raise DataError(f"no row is left to train on; {dataset.quarantine.path} says why each was set aside")
+        raise DataError(f"no row is left to train on; {dataset.quarantine.path} lists why each was set aside")
     if processes.from_first(dataset.digest) != dataset.digest:
-        raise DataError("processes see different data: let data.cache be one directory that all of them share")
+        raise DataError("processes see different data: set data.cache to one directory that all of them share")
     base_record = _same_base(recipe, directory, base, processes)
-    return Preparation(dataset, base, base_record, config, tokenizer, encoder, train, evaluation)
+    return RunInputs(dataset, base, base_record, config, tokenizer, encoder, train, evaluation)
 
 
 def _same_base(recipe: Recipe, directory: RunDirectory, base: Path, processes: Processes) -> BaseRecord:
@@ -89,7 +89,7 @@ def _same_base(recipe: Recipe, directory: RunDirectory, base: Path, processes: P
     own = record_base(recipe, base) if os.environ.get("LOCAL_RANK", "0") == "0" else None
     first, *others = [record for record in processes.gather(own) if record is not None]
     if any(other != first for other in others):
-        raise DataError("processes see different models: let model.base be the same files for all of them")
+        raise DataError("processes see different models: set model.base to the same files for all of them")
     recorded = read_base_record(directory.base_record, REMEDIES[BASE_RECORD])
     if recorded is not None:
         check_base(recorded, first, directory.path, base)
