@@ -281,6 +281,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4
     ]
 )
 templates = texts.map(lambda text: text.replace("{", "{{").replace("}", "}}"))
+paths = texts.filter(lambda text: "://" not in text)  # an address has rules of its own
 json_keys = texts.filter(lambda key: not key.endswith("?"))
 finite = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
 
@@ -290,10 +291,10 @@ def recipes(draw: st.DrawFn) -> Recipe:
     values: dict[str, Any] = {
         "apiVersion": "phi3k/v1",
         "name": draw(names),
-        "model": {"base": draw(texts), "revision": draw(st.none() | texts)},
+        "model": {"base": draw(paths), "revision": draw(st.none() | texts)},
         "data": {
             "source": "csv",
-            "path": draw(texts),
+            "path": draw(paths),
             "answer": draw(
                 templates | st.dictionaries(json_keys, templates, min_size=1).map(lambda keys: {"json": keys})
             ),
