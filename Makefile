@@ -11,7 +11,7 @@ SITE_VENV := .venv-site
 # One thread each, since two test processes run side by side.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --quiet
 .PHONY: help install install-dev demo lint types check test test-unit test-golden test-faults test-end-to-end test-demo \
-	test-pictures test-chart site image release release-packages release-image bench lock clean
+	test-pictures test-chart test-release site image release release-packages release-image bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -62,7 +62,7 @@ install-dev: $(VENV)/.installed-dev
 
 test: ## every test, with all it needs installed first, and the time of each stage
 	@+scripts/stages install-dev lint types test-unit site test-golden test-faults test-end-to-end test-demo \
-		test-pictures cluster-build test-chart test-stores test-cluster
+		test-pictures cluster-build test-chart test-release test-stores test-cluster
 
 test-golden: $(VENV)/.installed-dev ## parity with the published code
 	$(PYTEST) -n 2 tests/golden
@@ -84,6 +84,9 @@ test-pictures: $(VENV)/.installed-dev ## fine-tune on 1,911 pictures that nobody
 
 test-chart: cluster-build ## the Helm chart renders what phi3k renders
 	$(PYTEST) -n 2 tests/chart
+
+test-release: cluster-build ## what a release consists of, made and tried
+	$(PYTEST) tests/release
 
 test-stores: cluster-build ## data and models in an S3-compatible server
 	$(PYTEST) tests/stores
