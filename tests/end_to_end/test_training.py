@@ -162,7 +162,7 @@ def test_steps_that_are_skipped_save_nothing(recipe: Path) -> None:
 def test_a_run_is_not_started_over_its_own_checkpoints(recipe: Path, finished: Path) -> None:
     code, said = fails(recipe, f"name={finished.name}")
     assert code == OutputError.exit_code
-    assert "Continue with --resume" in said
+    assert "continue with --resume" in said
 
 
 def test_a_run_directory_of_another_recipe_is_refused(recipe: Path, finished: Path) -> None:
