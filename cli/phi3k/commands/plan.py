@@ -28,6 +28,7 @@ def plan(
             metavar="NAME",
             help="Only this GPU, such as A100-80GB; may be repeated.",
             default_factory=list,
+            show_default=False,
         ),
     ],
     rows: Annotated[
