@@ -47,7 +47,7 @@ def test_a_run_that_waits_has_no_log_yet_and_is_followed_from_its_first_line(phi
     assert early.code == 66
     assert "phi3k status late" in early.err
     with phi3k.beside("logs", "-f", "late") as followed:
-        followed.read_errors_until("awaited")
+        followed.read_errors_until("Pending: ")
         phi3k.cluster.kubectl("label", node, "awaited=yes")
         try:
             assert followed.result().out.splitlines() == [f"line {i}" for i in range(1, 41)]
